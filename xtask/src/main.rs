@@ -1,0 +1,37 @@
+//! `cargo xtask COMMAND`: everything about Knoll that is longer than one line of a Makefile.
+//!
+//! Each command is one module with a clap `Args` structure and `run(Args) -> anyhow::Result<()>`.
+//! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
+
+mod util;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, test, measure and package Knoll.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant for each command; its module says what it does.
+#[derive(Subcommand)]
+enum Command {
+    /// Say where things are: the root, the target directory, the toolchain
+    Where,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Where => util::print_places(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error:#}", console::style("error:").red().bold());
+            ExitCode::FAILURE
+        }
+    }
+}
