@@ -1,0 +1,34 @@
+//! What a platform supplies: the default heap's slot, its lock, memory that can grow, the error hook.
+//!
+//! # Guarantees
+//! - [`default_heap`] is null on bare metal until [`use_heap`] was called; elsewhere it is null only
+//!   when the system refuses memory.
+//! - [`with_default`] runs its closure with the default heap's lock held, and the error hook is never
+//!   called while that lock is held: an error found inside is delivered after the lock is released,
+//!   so the hook may allocate.
+//! - [`report`] outside the lock calls the hook at once. Without a hook it does nothing.
+//! - Nothing here allocates from a heap, and there is no initialised data: all statics are zero.
+//!
+//! # Design
+//! ```text
+//!              capi, heap, hosted
+//!                      |
+//!    port   report  default_heap  use_heap  with_default
+//!                      |
+//!        +-------------+--------------+
+//!      bare           unix           wasm
+//!   slot + PRIMASK   TLS slot +     slot +
+//!   or own hooks     futex, mmap    memory.grow
+//! ```
+//!
+//! # Costs
+//! A report, a slot access: a few loads. Bare metal: 8 instructions around each default-heap call to
+//! mask interrupts. Statics: 6 words on bare metal.
+
+mod hook;
+
+mod bare;
+use bare as platform;
+
+pub(crate) use hook::{report, set_error_hook, ErrorHook};
+pub(crate) use platform::{default_heap, use_heap, with_default};
