@@ -3,6 +3,7 @@
 //! Each command is one module with a clap `Args` structure and `run(Args) -> anyhow::Result<()>`.
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
+mod header;
 mod util;
 
 use clap::{Parser, Subcommand};
@@ -19,12 +20,15 @@ struct Cli {
 /// One variant for each command; its module says what it does.
 #[derive(Subcommand)]
 enum Command {
+    /// Generate include/knoll.h, or check it
+    Header(header::Args),
     /// Say where things are: the root, the target directory, the toolchain
     Where,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Header(args) => header::run(args),
         Command::Where => util::print_places(),
     };
     match outcome {

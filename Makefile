@@ -1,0 +1,67 @@
+# Knoll: the one entry. Each target is thin over `cargo xtask`; `cargo xtask help` has the details.
+#
+#   make run        set up, build, and run Lua on Knoll: on the host and in the emulated Cortex-M4
+#   make test       set up, build, and run every test
+#   make header     regenerate include/knoll.h from src/capi
+#   make firmware   localised archives for the firmware targets, in dist/
+#   make dist       localised archives for every target, in dist/
+#   make bench      measure Knoll and its rivals in the emulator; writes docs/figures.md
+#   make size       code size of each public function, and of libknoll.so
+#   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR
+#   make miri       the tests under Miri, 64 and 32 bit (slow)
+#   make fuzz       the fuzz target, FUZZ_SECONDS long (60)
+#   make clean      remove what was built
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: run test header firmware dist bench size install miri fuzz clean help
+
+run:
+	@tools/setup.sh rust firmware emu host
+	@cargo xtask run
+
+test:
+	@tools/setup.sh
+	@cargo xtask test
+
+header:
+	@tools/setup.sh rust
+	@cargo xtask header
+
+firmware:
+	@tools/setup.sh rust
+	@cargo xtask dist --firmware
+
+dist:
+	@tools/setup.sh rust
+	@cargo xtask dist
+
+bench:
+	@tools/setup.sh rust firmware emu
+	@cargo xtask bench
+
+size:
+	@tools/setup.sh rust
+	@cargo xtask size
+
+install:
+	@tools/setup.sh rust
+	@cargo xtask install --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
+
+miri:
+	@tools/setup.sh rust miri
+	@cargo xtask miri
+
+fuzz:
+	@tools/setup.sh rust fuzz
+	@cargo xtask fuzz --seconds $(FUZZ_SECONDS)
+
+clean:
+	cargo clean
+	rm -rf dist
+
+help:
+	@sed -n 's/^#  \{0,1\}//p; /^$$/q' Makefile

@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# tools/setup.sh [GROUP…]: is everything here that Knoll's build and tests need?
+#
+# Checks each tool of the groups named (without a name: all but `fuzz`). What is missing is
+# installed with apt-get (as root, or by sudo where it asks no password), rustup or cargo; what
+# cannot be installed is named with the exact command that would, and the script exits 1.
+# Prints nothing when all is there, and is then fast enough to run before every build.
+#
+#   rust       the toolchain, components and targets of rust-toolchain.toml
+#   firmware   arm-none-eabi-gcc with newlib: the C side of the firmware
+#   emu        cmake, clang and libclang: the Unicorn harness is built from C sources
+#   host       gcc and g++, 32-bit libraries for them, cmake: C programs over the host archive
+#   valgrind   valgrind: the C tests under memcheck
+#   preload    git, python3: programs that the tests run on libknoll.so
+#   miri       a nightly toolchain with Miri and rust-src
+#   fuzz       cargo-fuzz, for `make fuzz`
+#
+# KNOLL_SETUP=check   only checks, installs nothing.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing=()      # one line for each thing that could not be had: "what: command"
+packages=()     # Debian packages to install, asked for once at the end
+# A group is a function group_NAME: a plain `valgrind` would hide the program from `command -v`.
+say() { printf '%s\n' "setup: $*" >&2; }
+
+may_install() { [ "${KNOLL_SETUP:-}" != check ]; }
+
+# as_root COMMAND…: runs it as root, or fails when that would need a password.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo -n "$@"
+  else return 1
+  fi
+}
+
+# need PACKAGE CHECK…: the Debian package is wanted unless the check command succeeds.
+need() {
+  local package=$1
+  shift
+  [[ " ${packages[*]:-} " == *" $package "* ]] || "$@" >/dev/null 2>&1 || packages+=("$package")
+}
+
+# attempt "WHAT" COMMAND…: installs by a command, or notes the command as missing.
+attempt() {
+  local what=$1
+  shift
+  if may_install; then
+    say "installing $what: $*"
+    "$@" >&2 && return 0
+  fi
+  missing+=("$what: $*")
+}
+
+# field NAME: a value of rust-toolchain.toml, lists as words.
+field() {
+  tr '\n' ' ' <rust-toolchain.toml | sed -n "s/.*[[:space:]]$1 = \(\"[^\"]*\"\|\[[^]]*\]\).*/\1/p" | tr -d '[]",'
+}
+
+install_packages() {
+  [ ${#packages[@]} -gt 0 ] || return 0
+  local command=(apt-get install -y --no-install-recommends "${packages[@]}")
+  if may_install && command -v apt-get >/dev/null && as_root true; then
+    say "installing from Debian: ${packages[*]}"
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600)
+    if as_root "${quiet[@]}" update >/dev/null && as_root "${quiet[@]}" "${command[@]:1}" >&2; then
+      return 0
+    fi
+  fi
+  missing+=("${packages[*]}: sudo ${command[*]}")
+}
+
+group_rust() {
+  if ! command -v rustup >/dev/null; then
+    packages+=(rustup)
+    install_packages
+    packages=()
+  fi
+  command -v rustup >/dev/null || {
+    missing+=("rustup: Debian 13 and later have it as a package; before, use the Rust project's installer")
+    return 0
+  }
+  local channel wanted have item
+  channel=$(field channel)
+  if ! rustup toolchain list | grep -q "^$channel-"; then
+    attempt "Rust $channel" rustup toolchain install "$channel" --profile minimal
+  fi
+  have=" $(rustup component list --installed --toolchain "$channel" 2>/dev/null | tr '\n' ' ')"
+  wanted=()
+  for item in $(field components); do
+    [[ $have == *" $item"* ]] || wanted+=("$item")
+  done
+  [ ${#wanted[@]} = 0 ] || attempt "Rust components" rustup component add --toolchain "$channel" "${wanted[@]}"
+  wanted=()
+  for item in $(field targets); do
+    [[ $have == *" rust-std-$item "* ]] || wanted+=("$item")
+  done
+  [ ${#wanted[@]} = 0 ] || attempt "Rust targets" rustup target add --toolchain "$channel" "${wanted[@]}"
+}
+
+# A compiler may be there without the headers or libraries that make it useful.
+includes() { printf '#include <%s>\n' "${@:2}" | "$1" -E -x c - ; }
+links_32_bit() { echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null; }
+finds_libclang() { ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* "${LIBCLANG_PATH:-/nowhere}"/libclang*.so* 2>/dev/null | grep -q .; }
+
+group_firmware() {
+  need gcc-arm-none-eabi command -v arm-none-eabi-gcc
+  need libnewlib-arm-none-eabi includes arm-none-eabi-gcc stdio.h
+}
+
+group_emu() {
+  need cmake command -v cmake
+  need pkg-config command -v pkg-config
+  need clang command -v clang
+  need libclang-dev finds_libclang
+}
+
+group_host() {
+  need gcc command -v gcc
+  need g++ command -v g++
+  need cmake command -v cmake
+  case $(uname -m) in x86_64) need gcc-multilib links_32_bit ;; esac
+}
+
+group_valgrind() { need valgrind command -v valgrind; }
+
+group_preload() {
+  need git command -v git
+  need python3 command -v python3
+}
+
+group_miri() {
+  command -v rustup >/dev/null || return 0
+  if ! rustup toolchain list | grep -q '^nightly'; then
+    attempt "nightly Rust" rustup toolchain install nightly --profile minimal --component miri,rust-src
+    return 0
+  fi
+  local have
+  have=" $(rustup component list --installed --toolchain nightly 2>/dev/null | tr '\n' ' ')"
+  [[ $have == *" miri"* && $have == *" rust-src"* ]] ||
+    attempt "Miri" rustup component add --toolchain nightly miri rust-src
+}
+
+group_fuzz() {
+  group_miri
+  command -v cargo-fuzz >/dev/null || attempt "cargo-fuzz" cargo install --locked cargo-fuzz
+}
+
+[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload miri
+for group in "$@"; do
+  case $group in
+    rust | firmware | emu | host | valgrind | preload | miri | fuzz) "group_$group" ;;
+    *)
+      say "no such group: $group"
+      exit 2
+      ;;
+  esac
+done
+install_packages
+
+if [ ${#missing[@]} -gt 0 ]; then
+  say "these are missing; install them and run again:"
+  printf '  %s\n' "${missing[@]}" >&2
+  exit 1
+fi
