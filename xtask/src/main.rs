@@ -4,6 +4,7 @@
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
 mod header;
+mod test;
 mod util;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Generate include/knoll.h, or check it
     Header(header::Args),
+    /// Run every test, or the steps named
+    Test(test::Args),
     /// Say where things are: the root, the target directory, the toolchain
     Where,
 }
@@ -29,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Header(args) => header::run(args),
+        Command::Test(args) => test::run(args),
         Command::Where => util::print_places(),
     };
     match outcome {

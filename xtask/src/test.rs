@@ -1,0 +1,286 @@
+//! `cargo xtask test`: every test there is, step by step.
+//!
+//! - Each step is announced, timed, and keeps its whole output in `target/test-logs/STEP.log`;
+//!   when it fails, the end of that log is shown. A failed step does not stop the later ones.
+//! - A long step says every half minute that it lives, with the last line it has printed.
+//! - The last line is `N passed, N failed`: the cases that the steps counted themselves, or one
+//!   for a step that counts none. The exit status is 0 iff none failed.
+//! - `cargo xtask test STEP…` runs some; `--list` names them all.
+
+use crate::util::{announce, cargo, display, emu_target_dir, note, program, root, target_dir};
+use anyhow::{bail, Context, Result};
+use comfy_table::{presets, CellAlignment, Table};
+use console::style;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run these steps only
+    steps: Vec<String>,
+    /// Name the steps and what they do, run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// A part of the test run: commands in order, the first failure ends it.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    commands: Vec<Command>,
+}
+
+/// How a step went.
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    passed: usize,
+    failed: usize,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let mut steps = steps()?;
+    for wanted in &args.steps {
+        if !steps.iter().any(|step| step.name == wanted) {
+            bail!("no step {wanted}; `cargo xtask test --list` names them");
+        }
+    }
+    if !args.steps.is_empty() {
+        steps.retain(|step| args.steps.iter().any(|wanted| wanted == step.name));
+    }
+    if args.list {
+        for step in &steps {
+            println!("{:<12} {}", step.name, step.what);
+        }
+        return Ok(());
+    }
+
+    let logs = target_dir().join("test-logs");
+    std::fs::create_dir_all(&logs)?;
+    let count = steps.len();
+    let begin = Instant::now();
+    let mut outcomes = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        announce(format!("[{}/{count}] {}: {}", number + 1, step.name, step.what));
+        outcomes.push(run_step(step, &logs)?);
+    }
+    summarise(&outcomes, begin.elapsed())
+}
+
+// ---------------------------------------------------------------- the steps
+
+/// All steps, cheapest and most telling first.
+fn steps() -> Result<Vec<Step>> {
+    let xtask = std::env::current_exe().context("where is xtask?")?;
+    let xtask = |line: &str| program(&xtask, line.split(' '));
+    // The harness is a package outside the workspace, with a target directory that survives.
+    let emu = |line: &str| {
+        let mut command = with(&line.replacen(' ', " --manifest-path emu/Cargo.toml ", 1));
+        command.env("CARGO_TARGET_DIR", emu_target_dir());
+        command
+    };
+    let mut documentation = with("doc --quiet -p libknoll --no-deps");
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    Ok(vec![
+        Step {
+            name: "format",
+            what: "rustfmt changes nothing",
+            commands: vec![with("fmt --all --check"), emu("fmt --check")],
+        },
+        Step {
+            name: "lint",
+            what: "clippy and rustdoc without a warning, host and firmware",
+            commands: vec![
+                with("clippy --quiet --workspace --all-targets -- -D warnings"),
+                with("clippy --quiet -p libknoll --features shared -- -D warnings"),
+                with("clippy --quiet -p libknoll --features capi --target thumbv6m-none-eabi -- -D warnings"),
+                documentation,
+                emu("clippy --quiet --release --all-targets -- -D warnings"),
+            ],
+        },
+        Step {
+            name: "unit",
+            what: "Rust tests with overflow checks, 64 bit",
+            commands: vec![with("test --quiet --workspace")],
+        },
+        Step {
+            name: "unit32",
+            what: "the same, 32 bit (i686)",
+            commands: vec![with("test --quiet -p libknoll --target i686-unknown-linux-gnu")],
+        },
+        Step {
+            name: "header",
+            what: "knoll.h is what the source gives, clean in C99 to C++17, its enums alike everywhere",
+            commands: vec![xtask("header --check")],
+        },
+        Step {
+            name: "emu",
+            what: "the Unicorn harness: counts, faults, write watch (its first build takes a while)",
+            commands: vec![emu("test --quiet --release")],
+        },
+        Step {
+            name: "dist",
+            what: "archives: only kn_* and GC_* global, no panic, two Rust archives in one firmware",
+            commands: vec![xtask("dist --check")],
+        },
+        Step {
+            name: "package",
+            what: "install, pkg-config, CMake find_package and FetchContent, the C examples",
+            commands: vec![xtask("install --check")],
+        },
+    ])
+}
+
+/// `cargo` with the arguments of a line.
+fn with(line: &str) -> Command {
+    let mut command = cargo();
+    command.args(line.split(' '));
+    command
+}
+
+// ---------------------------------------------------------------- running one
+
+fn run_step(step: Step, logs: &Path) -> Result<Outcome> {
+    let path = logs.join(format!("{}.log", step.name));
+    let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let begin = Instant::now();
+    let mut failure = None;
+    for mut command in step.commands {
+        writeln!(log, "$ {}", display(&command))?;
+        command.current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        let status = wait(&mut command, begin, &path)?;
+        if !status.success() {
+            failure = Some(format!("{} ({status})", display(&command)));
+            break;
+        }
+    }
+    let text = std::fs::read(&path)?;
+    let text = String::from_utf8_lossy(&text);
+    let (mut passed, mut failed) = counts(&text);
+    let took = begin.elapsed();
+    match failure {
+        None if passed + failed == 0 => passed = 1,
+        // The exit status rules: a step may not fail and count no failure.
+        Some(_) => failed = failed.max(1),
+        None => {}
+    }
+    if failed == 0 {
+        note(format!("{} {} in {}", style("ok").green(), cases(passed), seconds(took)));
+    } else {
+        let why = failure.unwrap_or_else(|| "it says so itself".to_owned());
+        note(format!("{} after {}: {why}", style("FAILED").red().bold(), seconds(took)));
+        note(format!("the end of {}:", shown(&path)));
+        for line in tail(&text, 60) {
+            eprintln!("    | {line}");
+        }
+    }
+    Ok(Outcome { name: step.name, took, passed, failed })
+}
+
+/// Waits for a command, with a sign of life every half minute.
+fn wait(command: &mut Command, begin: Instant, log: &Path) -> Result<std::process::ExitStatus> {
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", display(command)))?;
+    let mut next = Duration::from_secs(30);
+    let mut pause = Duration::from_millis(5);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(250));
+        if begin.elapsed() > next {
+            next += Duration::from_secs(30);
+            let text = std::fs::read(log).unwrap_or_default();
+            let last = tail(&String::from_utf8_lossy(&text), 1).pop().unwrap_or_default();
+            note(style(format!("… {}: {}", seconds(begin.elapsed()), last.trim())).dim().to_string());
+        }
+    }
+}
+
+/// The cases that a log counts: libtest's result lines and our own `N passed, N failed`.
+fn counts(log: &str) -> (usize, usize) {
+    let mut sum = (0, 0);
+    for line in log.lines() {
+        let line = console::strip_ansi_codes(line.trim()).replace(';', ",");
+        let line = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(&*line, |rest| rest.1);
+        let mut parts = line.split(", ");
+        let number = |part: Option<&str>, word| part.and_then(|part| part.strip_suffix(word)?.parse::<usize>().ok());
+        let passed = number(parts.next(), " passed");
+        let failed = number(parts.next(), " failed");
+        if let (Some(passed), Some(failed)) = (passed, failed) {
+            sum = (sum.0 + passed, sum.1 + failed);
+        }
+    }
+    sum
+}
+
+fn tail(text: &str, count: usize) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+// ---------------------------------------------------------------- summing up
+
+fn summarise(outcomes: &[Outcome], took: Duration) -> Result<()> {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["step", "passed", "failed", "time"]);
+    for outcome in outcomes {
+        table.add_row([
+            outcome.name.to_owned(),
+            outcome.passed.to_string(),
+            outcome.failed.to_string(),
+            seconds(outcome.took),
+        ]);
+    }
+    let passed: usize = outcomes.iter().map(|outcome| outcome.passed).sum();
+    let failed: usize = outcomes.iter().map(|outcome| outcome.failed).sum();
+    table.add_row(["all".to_owned(), passed.to_string(), failed.to_string(), seconds(took)]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("\n{table}\n");
+    let broken: Vec<&str> = outcomes.iter().filter(|outcome| outcome.failed > 0).map(|outcome| outcome.name).collect();
+    if !broken.is_empty() {
+        println!("Failed steps: {}; their logs are in {}", broken.join(", "), shown(&target_dir().join("test-logs")));
+        println!("Again, alone: cargo xtask test {}", broken.join(" "));
+    }
+    println!("{passed} passed, {failed} failed");
+    if !broken.is_empty() {
+        bail!("{} of {} steps failed", broken.len(), outcomes.len());
+    }
+    Ok(())
+}
+
+fn cases(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "case" } else { "cases" })
+}
+
+fn seconds(took: Duration) -> String {
+    match took.as_secs() {
+        0..=59 => format!("{:.1} s", took.as_secs_f64()),
+        whole => format!("{} min {:02} s", whole / 60, whole % 60),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    let path: PathBuf = path.strip_prefix(root()).unwrap_or(path).into();
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn counts_cases_of_every_harness() {
+        assert_eq!(counts("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\n"), (12, 0));
+        assert_eq!(counts("test result: FAILED. 3 passed; 2 failed; 0 ignored\nx\n7 passed, 1 failed\n"), (10, 3));
+        assert_eq!(counts("all 12 passed\n12 passed\nnothing, 0 failed\n"), (0, 0));
+    }
+}
