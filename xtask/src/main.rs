@@ -3,7 +3,9 @@
 //! Each command is one module with a clap `Args` structure and `run(Args) -> anyhow::Result<()>`.
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
+mod dist;
 mod header;
+mod localise;
 mod test;
 mod util;
 
@@ -21,6 +23,8 @@ struct Cli {
 /// One variant for each command; its module says what it does.
 #[derive(Subcommand)]
 enum Command {
+    /// Package libknoll.a and knoll.h for each target into dist/
+    Dist(dist::Args),
     /// Generate include/knoll.h, or check it
     Header(header::Args),
     /// Run every test, or the steps named
@@ -31,6 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Dist(args) => dist::run(args),
         Command::Header(args) => header::run(args),
         Command::Test(args) => test::run(args),
         Command::Where => util::print_places(),

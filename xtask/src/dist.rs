@@ -1,0 +1,265 @@
+//! `cargo xtask dist`: for each target `dist/TARGET/libknoll.a` and `knoll.h`, and `dist/SHA256SUMS`.
+//!
+//! The archives are localised and stripped (see [`crate::localise`]). `--check` builds them and
+//! then verifies what the packages promise:
+//!
+//! - only `kn_*` and `GC_*` are global, and they are just the functions that the header declares;
+//! - a bare target's archive needs nothing from outside; a hosted one only libc's functions;
+//! - no symbol of `core::panicking` or `core::fmt` is in it: no call can panic or print;
+//! - a bare target's archive has no initialised data and next to no zeroed data;
+//! - two Rust-built archives link into one program and both work, on the host and as firmware.
+
+use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
+use crate::util::{self, announce, build_static, capture, note, program, root, work_dir, Tally};
+use anyhow::{bail, Context, Result};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Verify the archives too
+    #[arg(long)]
+    check: bool,
+    /// Only the firmware targets
+    #[arg(long)]
+    firmware: bool,
+    /// Only these targets
+    #[arg(long = "target")]
+    targets: Vec<String>,
+}
+
+/// The targets that are packaged, and what each is for.
+const TARGETS: &[(&str, &str)] = &[
+    ("thumbv6m-none-eabi", "Cortex-M0, M0+, M1"),
+    ("thumbv7m-none-eabi", "Cortex-M3"),
+    ("thumbv7em-none-eabi", "Cortex-M4, M7; soft float ABI"),
+    ("thumbv7em-none-eabihf", "Cortex-M4F, M7F; hard float ABI"),
+    ("thumbv8m.main-none-eabi", "Cortex-M33; soft float ABI"),
+    ("thumbv8m.main-none-eabihf", "Cortex-M33F; hard float ABI"),
+    ("riscv32imac-unknown-none-elf", "RISC-V, 32 bit"),
+    ("wasm32-unknown-unknown", "WebAssembly"),
+    ("i686-unknown-linux-gnu", "Linux, 32 bit"),
+    ("x86_64-unknown-linux-gnu", "Linux, 64 bit"),
+];
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let chosen: Vec<_> = TARGETS
+        .iter()
+        .filter(|(target, _)| !args.firmware || is_bare(target))
+        .filter(|(target, _)| args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == target))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
+        bail!("no such target; there are {}", names.join(", "));
+    }
+    let dist = root().join("dist");
+    let mut tally = Tally::default();
+    for (target, what) in chosen {
+        announce(format!("{target}: {what}"));
+        let archive = package(target, &dist.join(target))?;
+        let sizes = sizes(&archive)?;
+        note(format!("{}: {} bytes of code and constants, {} of data", shown(&archive), sizes.code, sizes.data + sizes.zeroed));
+        if args.check {
+            verify(target, &archive, &mut tally);
+        }
+    }
+    write_sums(&dist)?;
+    if args.check {
+        announce("Two archives built by Rust in one program");
+        tally.record("on the host, run", two_archives_on_the_host());
+        for cpu in ["m0", "m3", "m4"] {
+            tally.record(format!("as firmware for Cortex-{}, run", cpu.to_uppercase()), two_archives_in_firmware(cpu));
+        }
+        return tally.finish();
+    }
+    Ok(())
+}
+
+/// Has the target no operating system below it?
+fn is_bare(target: &str) -> bool {
+    target.contains("-none-")
+}
+
+/// Builds, localises and packs one target; returns the archive.
+pub fn package(target: &str, directory: &Path) -> Result<PathBuf> {
+    let raw = build_static(Some(target), &[])?;
+    let object = localised_object(&raw, target)?;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let archive = directory.join("libknoll.a");
+    write_archive(&object, &archive)?;
+    std::fs::copy(root().join("include/knoll.h"), directory.join("knoll.h")).context("include/knoll.h")?;
+    Ok(archive)
+}
+
+/// `dist/SHA256SUMS`, in the format of `sha256sum -c`, over every target that is there.
+fn write_sums(dist: &Path) -> Result<()> {
+    let mut lines = BTreeSet::new();
+    for (target, _) in TARGETS {
+        for file in ["libknoll.a", "knoll.h"] {
+            let Ok(bytes) = std::fs::read(dist.join(target).join(file)) else { continue };
+            let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            lines.insert((format!("{target}/{file}"), sum));
+        }
+    }
+    let text: String = lines.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
+    std::fs::write(dist.join("SHA256SUMS"), text)?;
+    note(format!("dist/SHA256SUMS: {} files", lines.len()));
+    Ok(())
+}
+
+// ---------------------------------------------------------------- what an archive promises
+
+fn verify(target: &str, archive: &Path, tally: &mut Tally) {
+    match Symbols::read(archive) {
+        Err(error) => tally.record(format!("{target}: symbols"), Err(error)),
+        Ok(symbols) => {
+            tally.record(format!("{target}: only kn_* and GC_* are global"), only_public(&symbols));
+            tally.record(format!("{target}: the functions are those of knoll.h"), as_declared(&symbols));
+            tally.record(format!("{target}: nothing of core::panicking or core::fmt"), no_panic(&symbols));
+            tally.record(format!("{target}: needs nothing it should not"), needs(target, &symbols));
+        }
+    }
+    if is_bare(target) {
+        let statics = sizes(archive).and_then(|sizes| match (sizes.data, sizes.zeroed) {
+            (0, 0..=STATICS) => Ok(()),
+            (data, zeroed) => bail!("{data} bytes initialised, {zeroed} zeroed"),
+        });
+        tally.record(format!("{target}: no initialised data, at most {STATICS} bytes zeroed"), statics);
+    }
+}
+
+/// All state hangs off a heap; the platform layer's default heap, its lock and the error hook are
+/// the only statics of a bare target.
+const STATICS: u64 = 32;
+
+fn none_of(what: &str, names: Vec<&String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<&str> = names.iter().take(12).map(|name| name.as_str()).collect();
+    bail!("{} {what}: {}", names.len(), shown.join(", "))
+}
+
+fn only_public(symbols: &Symbols) -> Result<()> {
+    none_of("others", symbols.global.iter().filter(|name| !is_public(name)).collect())
+}
+
+fn as_declared(symbols: &Symbols) -> Result<()> {
+    let declared = declared_functions()?;
+    none_of("declared but not there", declared.iter().filter(|name| !symbols.global.contains(*name)).collect())?;
+    none_of("there but not declared", symbols.public().filter(|name| !declared.contains(*name)).collect())
+}
+
+/// The functions that knoll.h declares.
+pub fn declared_functions() -> Result<BTreeSet<String>> {
+    let header = std::fs::read_to_string(root().join("include/knoll.h")).context("include/knoll.h")?;
+    let mut names = BTreeSet::new();
+    for line in header.lines() {
+        if line.starts_with(['/', ' ', '#', '*']) {
+            continue;
+        }
+        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(');
+        names.extend(words.filter_map(|word| word.split_once('(')).map(|(name, _)| name.to_owned()).filter(|name| is_public(name)));
+    }
+    if names.is_empty() {
+        bail!("knoll.h declares no function; is the pattern still right?");
+    }
+    Ok(names)
+}
+
+/// Mangled names keep their path: `4core9panicking`, `4core3fmt`.
+fn no_panic(symbols: &Symbols) -> Result<()> {
+    let all = symbols.global.iter().chain(&symbols.local).chain(&symbols.undefined);
+    none_of("of them", all.filter(|name| name.contains("9panicking") || name.contains("4core3fmt")).collect())
+}
+
+fn needs(target: &str, symbols: &Symbols) -> Result<()> {
+    let allowed: &[&str] = if is_bare(target) {
+        &[]
+    } else if target.starts_with("wasm") {
+        // The linker's own, and the runtime's way to grow the memory is an instruction.
+        &["__stack_pointer", "__linear_memory", "__indirect_function_table", "__heap_base", "__heap_end"]
+    } else {
+        LIBC
+    };
+    none_of("not allowed", symbols.undefined.iter().filter(|name| !allowed.contains(&name.as_str())).collect())
+}
+
+/// What the hosted archive may call: memory, locks and the mapping of pages.
+const LIBC: &[&str] = &[
+    "memcpy", "memmove", "memset", "memcmp", "bcmp", "mmap", "mmap64", "munmap", "mremap", "madvise", "sysconf",
+    "__errno_location", "abort", "write", "syscall", "sched_yield", "pthread_atfork", "__register_atfork", "pthread_mutex_lock",
+    "pthread_mutex_unlock", "pthread_key_create", "pthread_setspecific", "pthread_getspecific", "_GLOBAL_OFFSET_TABLE_",
+    "__tls_get_addr", "___tls_get_addr", "__dso_handle",
+];
+
+// ---------------------------------------------------------------- beside another Rust archive
+
+const BOTH: &str = r#"#include "knoll.h"
+#include <stdio.h>
+
+uint32_t second_copy(uint8_t *to, const uint8_t *from, size_t count);
+
+static uint64_t memory[256];
+
+int main(void) {
+  KnHeap *heap = kn_heap_create(memory, sizeof memory);
+  uint8_t *from = heap ? kn_heap_malloc(heap, 100) : NULL;
+  uint8_t *to = heap ? kn_heap_malloc(heap, 100) : NULL;
+  if (from == NULL || to == NULL) return 1;
+  for (unsigned i = 0; i < 100; i++) from[i] = (uint8_t)i;
+  uint32_t sum = second_copy(to, from, 100);
+  kn_heap_free(heap, from);
+  kn_heap_free(heap, to);
+  printf("sum %u\n", (unsigned)sum);
+  return sum == 4950 && kn_heap_check(heap) == KN_OK ? 0 : 2;
+}
+"#;
+
+/// The second archive, raw as Cargo builds it.
+fn second_archive(target: &str) -> Result<PathBuf> {
+    let build = work_dir("second_archive")?;
+    let mut command = util::cargo();
+    command.args(["build", "--quiet", "--release", "--target", target]);
+    command.args(["--manifest-path", "xtask/fixtures/second_archive/Cargo.toml"]).env("CARGO_TARGET_DIR", &build);
+    util::run(&mut command)?;
+    Ok(build.join(target).join("release/libsecond_archive.a"))
+}
+
+fn two_archives_on_the_host() -> Result<()> {
+    let target = util::host()?;
+    let directory = work_dir("two_archives")?;
+    let ours = package(&target, &directory.join(&target))?;
+    let source = directory.join("both.c");
+    std::fs::write(&source, BOTH)?;
+    let program_path = directory.join("both");
+    let mut link = program("gcc", ["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"]);
+    link.arg(&program_path).arg(&source).arg("-I").arg(root().join("include"));
+    util::run(link.arg(&ours).arg(second_archive(&target)?))?;
+    capture(&mut std::process::Command::new(&program_path)).map(drop)
+}
+
+fn two_archives_in_firmware(cpu: &str) -> Result<()> {
+    let target = match cpu {
+        "m0" => "thumbv6m-none-eabi",
+        "m3" => "thumbv7m-none-eabi",
+        _ => "thumbv7em-none-eabi",
+    };
+    let directory = work_dir("two_archives")?;
+    let ours = package(target, &directory.join(target))?;
+    let source = directory.join("both.c");
+    std::fs::write(&source, BOTH)?;
+    let firmware = directory.join(format!("both-{cpu}.elf"));
+    let mut link = program("emu/firmware/build.sh", [cpu]);
+    link.arg(&firmware).arg(&source).arg(&ours).arg(second_archive(target)?);
+    util::run(link.args(["--", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include")))?;
+    let mut emulate = std::process::Command::new(util::emu_binary()?);
+    util::run(emulate.arg("run").arg(&firmware).args(["--cpu", cpu]))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
