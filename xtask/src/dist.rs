@@ -61,7 +61,12 @@ pub fn run(args: Args) -> Result<()> {
         announce(format!("{target}: {what}"));
         let archive = package(target, &dist.join(target))?;
         let sizes = sizes(&archive)?;
-        note(format!("{}: {} bytes of code and constants, {} of data", shown(&archive), sizes.code, sizes.data + sizes.zeroed));
+        note(format!(
+            "{}: {} bytes of code and constants, {} of data",
+            shown(&archive),
+            sizes.code,
+            sizes.data + sizes.zeroed
+        ));
         if args.check {
             verify(target, &archive, &mut tally);
         }
@@ -162,7 +167,12 @@ pub fn declared_functions() -> Result<BTreeSet<String>> {
             continue;
         }
         let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(');
-        names.extend(words.filter_map(|word| word.split_once('(')).map(|(name, _)| name.to_owned()).filter(|name| is_public(name)));
+        names.extend(
+            words
+                .filter_map(|word| word.split_once('('))
+                .map(|(name, _)| name.to_owned())
+                .filter(|name| is_public(name)),
+        );
     }
     if names.is_empty() {
         bail!("knoll.h declares no function; is the pattern still right?");
@@ -190,10 +200,33 @@ fn needs(target: &str, symbols: &Symbols) -> Result<()> {
 
 /// What the hosted archive may call: memory, locks and the mapping of pages.
 const LIBC: &[&str] = &[
-    "memcpy", "memmove", "memset", "memcmp", "bcmp", "mmap", "mmap64", "munmap", "mremap", "madvise", "sysconf",
-    "__errno_location", "abort", "write", "syscall", "sched_yield", "pthread_atfork", "__register_atfork", "pthread_mutex_lock",
-    "pthread_mutex_unlock", "pthread_key_create", "pthread_setspecific", "pthread_getspecific", "_GLOBAL_OFFSET_TABLE_",
-    "__tls_get_addr", "___tls_get_addr", "__dso_handle",
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "bcmp",
+    "mmap",
+    "mmap64",
+    "munmap",
+    "mremap",
+    "madvise",
+    "sysconf",
+    "__errno_location",
+    "abort",
+    "write",
+    "syscall",
+    "sched_yield",
+    "pthread_atfork",
+    "__register_atfork",
+    "pthread_mutex_lock",
+    "pthread_mutex_unlock",
+    "pthread_key_create",
+    "pthread_setspecific",
+    "pthread_getspecific",
+    "_GLOBAL_OFFSET_TABLE_",
+    "__tls_get_addr",
+    "___tls_get_addr",
+    "__dso_handle",
 ];
 
 // ---------------------------------------------------------------- beside another Rust archive

@@ -62,7 +62,10 @@ impl Symbols {
     fn add<'data>(&mut self, symbols: impl Iterator<Item = impl ObjectSymbol<'data>>) {
         for symbol in symbols {
             let Ok(name) = symbol.name() else { continue };
-            if name.is_empty() || name.starts_with('$') || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
+            if name.is_empty()
+                || name.starts_with('$')
+                || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section)
+            {
                 continue;
             }
             let set = match (symbol.is_undefined(), symbol.is_global()) {
@@ -169,7 +172,9 @@ pub fn sizes(path: &Path) -> Result<Sizes> {
     for (_, object) in members(&bytes)? {
         for section in object::File::parse(object)?.sections() {
             match section.kind() {
-                SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString => sizes.code += section.size(),
+                SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString => {
+                    sizes.code += section.size()
+                }
                 SectionKind::Data => sizes.data += section.size(),
                 SectionKind::UninitializedData => sizes.zeroed += section.size(),
                 _ => {}

@@ -6,6 +6,7 @@
 mod dist;
 mod header;
 mod localise;
+mod size;
 mod test;
 mod util;
 
@@ -27,6 +28,8 @@ enum Command {
     Dist(dist::Args),
     /// Generate include/knoll.h, or check it
     Header(header::Args),
+    /// Code size of each public function, and of libknoll.so
+    Size(size::Args),
     /// Run every test, or the steps named
     Test(test::Args),
     /// Say where things are: the root, the target directory, the toolchain
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Dist(args) => dist::run(args),
         Command::Header(args) => header::run(args),
+        Command::Size(args) => size::run(args),
         Command::Test(args) => test::run(args),
         Command::Where => util::print_places(),
     };

@@ -7,9 +7,8 @@
 //!   for a step that counts none. The exit status is 0 iff none failed.
 //! - `cargo xtask test STEP…` runs some; `--list` names them all.
 
-use crate::util::{announce, cargo, display, emu_target_dir, note, program, root, target_dir};
+use crate::util::{announce, cargo, display, emu_target_dir, new_table, note, program, root, target_dir};
 use anyhow::{bail, Context, Result};
-use comfy_table::{presets, CellAlignment, Table};
 use console::style;
 use std::fs::File;
 use std::io::Write as _;
@@ -207,7 +206,8 @@ fn counts(log: &str) -> (usize, usize) {
     let mut sum = (0, 0);
     for line in log.lines() {
         let line = console::strip_ansi_codes(line.trim()).replace(';', ",");
-        let line = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(&*line, |rest| rest.1);
+        let line =
+            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(&*line, |rest| rest.1);
         let mut parts = line.split(", ");
         let number = |part: Option<&str>, word| part.and_then(|part| part.strip_suffix(word)?.parse::<usize>().ok());
         let passed = number(parts.next(), " passed");
@@ -227,9 +227,7 @@ fn tail(text: &str, count: usize) -> Vec<String> {
 // ---------------------------------------------------------------- summing up
 
 fn summarise(outcomes: &[Outcome], took: Duration) -> Result<()> {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["step", "passed", "failed", "time"]);
+    let mut table = new_table(["step", "passed", "failed", "time"]);
     for outcome in outcomes {
         table.add_row([
             outcome.name.to_owned(),
@@ -241,9 +239,6 @@ fn summarise(outcomes: &[Outcome], took: Duration) -> Result<()> {
     let passed: usize = outcomes.iter().map(|outcome| outcome.passed).sum();
     let failed: usize = outcomes.iter().map(|outcome| outcome.failed).sum();
     table.add_row(["all".to_owned(), passed.to_string(), failed.to_string(), seconds(took)]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
     println!("\n{table}\n");
     let broken: Vec<&str> = outcomes.iter().filter(|outcome| outcome.failed > 0).map(|outcome| outcome.name).collect();
     if !broken.is_empty() {

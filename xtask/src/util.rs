@@ -8,6 +8,7 @@
 //! - [`Tally`] collects named outcomes and prints the closing line `N passed, N failed`.
 
 use anyhow::{bail, Context, Result};
+use comfy_table::{presets, CellAlignment, Table};
 use console::style;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -44,8 +45,9 @@ pub fn work_dir(name: &str) -> Result<PathBuf> {
 pub fn emu_target_dir() -> PathBuf {
     match std::env::var_os("KNOLL_EMU_TARGET") {
         Some(set) => root().join(set),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into()))
-            .join(".cache/knoll/emu-target"),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/knoll/emu-target")
+        }
     }
 }
 
@@ -85,15 +87,32 @@ pub fn note(what: impl AsRef<str>) {
     eprintln!("    {}", what.as_ref());
 }
 
-/// A command line as one would type it, paths under the root made relative.
+/// A command line as one would type it: settings first, paths under the root made relative.
 pub fn display(command: &Command) -> String {
     let root = format!("{}/", root().display());
-    std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy().replace(&root, ""))
+    let settings = command.get_envs().filter(|(name, _)| *name != "LD_LIBRARY_PATH");
+    let settings = settings.filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value?.to_str()?)));
+    let name = Path::new(command.get_program());
+    // Cargo's own variable names it by its full path; nobody types that.
+    let name = if name.ends_with("bin/cargo") { "cargo".into() } else { name.to_string_lossy() };
+    let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
+    settings
+        .chain(std::iter::once(name.into_owned()))
+        .chain(words)
+        .map(|word| word.replace(&root, ""))
         .map(|word| if word.contains([' ', '*', '"']) { format!("'{word}'") } else { word })
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A table for the terminal that is also a table in Markdown; all columns but the first are numbers.
+pub fn new_table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 // ---------------------------------------------------------------- running programs
