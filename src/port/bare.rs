@@ -91,8 +91,14 @@ pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
     result
 }
 
+/// The firmware's memory is what it is.
+#[inline(always)]
+pub(super) fn grow(_heap: *mut KnHeap, _bytes: usize, _align: usize) -> bool {
+    false
+}
+
 /// Cortex-M: PRIMASK.
-#[cfg(cortex_m)]
+#[cfg(knoll_cortex_m)]
 mod mask {
     use core::arch::asm;
 
@@ -115,7 +121,7 @@ mod mask {
 }
 
 /// Other cores: the program gives its lock by `set_lock` if handlers use the default heap.
-#[cfg(not(cortex_m))]
+#[cfg(not(knoll_cortex_m))]
 mod mask {
     #[inline(always)]
     pub(super) fn enter() -> usize {

@@ -22,13 +22,34 @@
 //! ```
 //!
 //! # Costs
-//! A report, a slot access: a few loads. Bare metal: 8 instructions around each default-heap call to
-//! mask interrupts. Statics: 6 words on bare metal.
+//! A report, a slot access: a few loads. Bare metal: some ten instructions around each call on the
+//! default heap to mask interrupts, and ten words of statics.
 
 mod hook;
 
+#[cfg(not(any(unix, target_arch = "wasm32")))]
 mod bare;
+#[cfg(not(any(unix, target_arch = "wasm32")))]
 use bare as platform;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as platform;
+#[cfg(all(target_arch = "wasm32", not(unix)))]
+mod wasm;
+#[cfg(all(target_arch = "wasm32", not(unix)))]
+use wasm as platform;
 
+#[cfg(not(unix))]
+pub(crate) mod manual;
+
+#[cfg(not(any(unix, target_arch = "wasm32")))]
+pub(crate) use bare::{set_lock, LockEnter, LockLeave};
 pub(crate) use hook::{report, set_error_hook, ErrorHook};
 pub(crate) use platform::{default_heap, use_heap, with_default};
+#[cfg(all(unix, feature = "libc-names"))]
+pub(crate) use unix::set_errno;
+#[cfg(unix)]
+pub(crate) use unix::{
+    discard, fork_lock, map, page_bytes, remap, thread_heap, unmap, with_lock, Errno, Span,
+};

@@ -1,0 +1,33 @@
+//! Tells the source what the target lacks and has, and the linker how `libknoll.so` is made.
+
+use std::env;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-check-cfg=cfg(knoll_no_clz)");
+    let target = env::var("TARGET").unwrap_or_default();
+    // No count-leading-zeros instruction: Armv6-M, and RV32 without the Zbb extension.
+    if target.starts_with("thumbv6m") || target.starts_with("riscv32im") {
+        println!("cargo:rustc-cfg=knoll_no_clz");
+    }
+    // The M profile: interrupts are masked by PRIMASK.
+    println!("cargo:rustc-check-cfg=cfg(knoll_cortex_m)");
+    let m_profile = ["thumbv6m", "thumbv7m", "thumbv7em", "thumbv8m"];
+    if m_profile.iter().any(|name| target.starts_with(name)) {
+        println!("cargo:rustc-cfg=knoll_cortex_m");
+    }
+    // libknoll.so: no start-up files and so no constructor, nothing but libc, never unloaded because
+    // fork handlers and other libraries' pointers lead into it.
+    if target.contains("-linux-") && env::var_os("CARGO_FEATURE_SHARED").is_some() {
+        for argument in [
+            "-nostartfiles",
+            "-nodefaultlibs",
+            "-lc",
+            "-Wl,-soname,libknoll.so.0",
+            "-Wl,-z,nodelete",
+            "-Wl,-z,relro,-z,now",
+        ] {
+            println!("cargo:rustc-link-arg-cdylib={argument}");
+        }
+    }
+}

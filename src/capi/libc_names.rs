@@ -1,0 +1,192 @@
+//! libc's names, on the process heap: what makes `LD_PRELOAD=libknoll.so` work.
+//!
+//! - Every allocating entry point of glibc is here, because a program whose `malloc` is ours and
+//!   whose `pvalloc` is libc's frees one's blocks in the other and crashes.
+//! - `errno` is `ENOMEM` after a failure for lack of memory, `EINVAL` after a bad alignment, and
+//!   untouched otherwise, by `free` too; `posix_memalign` never touches it.
+//! - `realloc(p, 0)` frees `p` and answers NULL, as glibc's does.
+//! - These names always mean the process heap, whatever heap `kn_heap_use` gave the thread: libc
+//!   itself allocates in one thread and frees in another.
+//! - Nothing here has a constructor, opens a file or takes a lock before the first allocation: the
+//!   loader calls `calloc` before anything of this library could have been set up.
+//!
+//! The functions are declared, and documented for C, by `stdlib.h` and `malloc.h`: they are no part
+//! of `knoll.h`.
+
+use core::ffi::{c_int, c_void};
+use core::ptr::null_mut;
+
+use crate::hosted::process;
+use crate::port::{page_bytes, set_errno};
+
+/// Hands a block out; null becomes `ENOMEM`.
+#[inline(always)]
+fn given(at: *mut u8) -> *mut c_void {
+    if at.is_null() {
+        set_errno(libc::ENOMEM);
+    }
+    at.cast()
+}
+
+/// C11 7.22.3.4.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    given(process::malloc(bytes))
+}
+
+/// C11 7.22.3.2.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+    given(process::calloc(count, size))
+}
+
+/// C11 7.22.3.5; 0 bytes free the block.
+///
+/// # Safety
+/// `at` is null or a block that nobody else uses; after success only the result is valid.
+#[no_mangle]
+pub unsafe extern "C" fn realloc(at: *mut c_void, bytes: usize) -> *mut c_void {
+    if bytes == 0 && !at.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { process::free(at.cast()) };
+        return null_mut();
+    }
+    // SAFETY: the caller's promise.
+    given(unsafe { process::realloc(at.cast(), bytes) })
+}
+
+/// glibc: `realloc(at, count * size)`, `ENOMEM` when the product overflows.
+///
+/// # Safety
+/// As `realloc`.
+#[no_mangle]
+pub unsafe extern "C" fn reallocarray(at: *mut c_void, count: usize, size: usize) -> *mut c_void {
+    match count.checked_mul(size) {
+        // SAFETY: the caller's promise.
+        Some(bytes) => unsafe { realloc(at, bytes) },
+        None => given(null_mut()),
+    }
+}
+
+/// C11 7.22.3.3.
+///
+/// # Safety
+/// Nobody uses the block any more.
+#[no_mangle]
+pub unsafe extern "C" fn free(at: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { process::free(at.cast()) }
+}
+
+/// SunOS's `free`, which glibc dropped in 2.26; old programs still ask for it.
+///
+/// # Safety
+/// As `free`.
+#[no_mangle]
+pub unsafe extern "C" fn cfree(at: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { process::free(at.cast()) }
+}
+
+/// C23 7.24.3.4; the size is not needed.
+///
+/// # Safety
+/// As `free`.
+#[no_mangle]
+pub unsafe extern "C" fn free_sized(at: *mut c_void, _bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { process::free(at.cast()) }
+}
+
+/// C23 7.24.3.5; alignment and size are not needed.
+///
+/// # Safety
+/// As `free`.
+#[no_mangle]
+pub unsafe extern "C" fn free_aligned_sized(at: *mut c_void, _align: usize, _bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { process::free(at.cast()) }
+}
+
+/// C11 7.22.3.1, with any size; `EINVAL` when the alignment is no power of two.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
+    if !align.is_power_of_two() {
+        set_errno(libc::EINVAL);
+        return null_mut();
+    }
+    given(process::aligned_alloc(align, bytes))
+}
+
+/// SunOS's: an alignment that is no power of two is rounded up to one, as in glibc.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
+    match align.checked_next_power_of_two() {
+        Some(align) => given(process::aligned_alloc(align, bytes)),
+        None => {
+            set_errno(libc::EINVAL);
+            null_mut()
+        }
+    }
+}
+
+/// POSIX: stores the block at `out` and answers 0; or answers `EINVAL` or `ENOMEM` and stores nothing.
+///
+/// # Safety
+/// `out` is writable.
+#[no_mangle]
+pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
+    if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
+        return libc::EINVAL;
+    }
+    let at = process::aligned_alloc(align, bytes);
+    if at.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { out.write(at.cast()) };
+    0
+}
+
+/// BSD's: at a page.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
+    given(process::aligned_alloc(page_bytes(), bytes))
+}
+
+/// System V's: at a page, whole pages, at least one.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[no_mangle]
+pub unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+    match bytes.max(1).checked_next_multiple_of(page_bytes()) {
+        Some(whole) => given(process::aligned_alloc(page_bytes(), whole)),
+        None => given(null_mut()),
+    }
+}
+
+/// glibc: the bytes that may be used; 0 for null.
+///
+/// # Safety
+/// Nobody frees the block meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn malloc_usable_size(at: *mut c_void) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { process::usable_size(at.cast()) }
+}

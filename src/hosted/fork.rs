@@ -1,0 +1,81 @@
+//! Fork: the process is copied while nobody is inside the heap.
+//!
+//! - The prepare handler takes the heap's lock and both others release it, so the child's copy is
+//!   consistent and unlocked whatever other threads were doing.
+//! - Registered at the first allocation, before any other allocating code can register its own, and
+//!   handlers run in reverse order before the fork and in order after it: others' handlers may
+//!   allocate.
+//! - Registering may itself allocate: nobody waits for it and no lock is held.
+//! - A fork from a signal handler that interrupted this very thread inside the heap takes nothing:
+//!   in the child the interrupted call goes on and releases the lock, as in the parent.
+//!
+//! A large block that another thread is mapping or unmapping at that moment may stay mapped in the
+//! child: its owner does not exist there.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::port;
+
+/// Set while a fork is under way whose prepare handler found its own thread inside the heap.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Registers the handlers, once for the process.
+#[inline]
+pub(super) fn register_once() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
+        register();
+    }
+}
+
+unsafe extern "C" fn prepare() {
+    if !port::fork_lock().acquire() {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// In the parent and in the child.
+unsafe extern "C" fn resume() {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        INTERRUPTED.store(false, Ordering::Relaxed);
+    } else {
+        // SAFETY: `prepare` acquired it in this thread or in the thread that this one is a copy of.
+        unsafe { port::fork_lock().release() };
+    }
+}
+
+/// glibc's `pthread_atfork` is a stub that is linked into each object and needs its `__dso_handle`,
+/// which an object without start-up files lacks. The function behind it takes null: never unregister.
+#[cold]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+fn register() {
+    use core::ffi::{c_int, c_void};
+
+    type Handler = unsafe extern "C" fn();
+    extern "C" {
+        fn __register_atfork(
+            prepare: Option<Handler>,
+            parent: Option<Handler>,
+            child: Option<Handler>,
+            object: *mut c_void,
+        ) -> c_int;
+    }
+    let _errno = port::Errno::keep();
+    // SAFETY: the handlers live as long as the process: libknoll.so is linked with -z nodelete.
+    // A failure (no memory) leaves fork as it is for any library without handlers.
+    let _ = unsafe { __register_atfork(Some(prepare), Some(resume), Some(resume), core::ptr::null_mut()) };
+}
+
+#[cold]
+#[cfg(not(any(all(target_os = "linux", target_env = "gnu"), miri)))]
+fn register() {
+    let _errno = port::Errno::keep();
+    // SAFETY: the handlers live as long as the process.
+    let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume)) };
+}
+
+/// Miri has no fork.
+#[cfg(miri)]
+fn register() {
+    let _: [unsafe extern "C" fn(); 2] = [prepare, resume];
+}

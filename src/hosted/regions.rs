@@ -1,0 +1,164 @@
+//! The regions under the process heap: when it grows, which block lies where, when pages go back.
+//!
+//! - The first region is 1 MB. Each later one is as large as all before together, up to 1 GB
+//!   (32 MB on 32-bit targets), so the number of regions stays small; when the system refuses that
+//!   much, half is tried, down to what the request needs.
+//! - Address space is mapped, memory is not used: a page is resident from its first touch on.
+//! - A region, except the first, whose last block has gone, gives its pages back at once if at least
+//!   256 KB were handed out of it since it last did; below that the system calls cost more than the
+//!   memory is worth.
+
+use core::ptr::null_mut;
+
+use crate::heap::{KnHeap, KnHeapConfig, KnLayout, KnStatus};
+use crate::port;
+
+/// Regions at most: with 1 GB each, 118 GB.
+const MOST: usize = 128;
+/// The first region.
+const FIRST_BYTES: usize = 1 << 20;
+/// No region is larger, unless one request needs it.
+const LARGEST_BYTES: usize = if cfg!(target_pointer_width = "64") { 1 << 30 } else { 32 << 20 };
+/// An empty region's pages go back when this much was handed out since they last did.
+const WORTH_RETURNING: usize = 256 << 10;
+/// A region's own records: the heap's control block in the first one, and headers at both ends.
+const OVERHEAD: usize = 16 << 10;
+
+/// One mapping that the heap manages.
+#[derive(Clone, Copy)]
+struct Region {
+    base: *mut u8,
+    bytes: usize,
+    /// Blocks that are in use.
+    live: usize,
+    /// Bytes asked for since the pages last went back, saturating.
+    handed_out: usize,
+}
+
+/// All regions, in the order they were mapped. All zero: none.
+pub(super) struct Regions {
+    list: [Region; MOST],
+    count: usize,
+    /// The sum of their sizes.
+    total: usize,
+}
+
+impl Regions {
+    pub(super) const fn new() -> Regions {
+        let none = Region { base: null_mut(), bytes: 0, live: 0, handed_out: 0 };
+        Regions { list: [none; MOST], count: 0, total: 0 }
+    }
+
+    /// Makes the heap in a first region; null iff the system refuses it.
+    pub(super) fn create(&mut self) -> *mut KnHeap {
+        let mut bytes = FIRST_BYTES;
+        while bytes >= OVERHEAD * 2 {
+            if let Some(span) = port::map(bytes, 1) {
+                // SAFETY: fresh memory that belongs to the heap from now on.
+                let heap = unsafe { KnHeap::create(span.base, span.bytes, &config()) };
+                if heap.is_null() {
+                    // SAFETY: mapped above; the heap did not take it.
+                    unsafe { port::unmap(span) };
+                } else {
+                    self.note(span.base, span.bytes);
+                }
+                return heap;
+            }
+            bytes /= 2;
+        }
+        null_mut()
+    }
+
+    /// Adds a region in which a block of `bytes` at a multiple of `align` fits; false: no memory.
+    pub(super) fn grow(&mut self, heap: *mut KnHeap, bytes: usize, align: usize) -> bool {
+        if self.count == MOST {
+            return false;
+        }
+        // A good-fit bin is an eighth of a power of two wide, and the heap looks in a bin whose every
+        // block fits: an eighth more makes sure that it finds the new block.
+        let Some(needed) = bytes
+            .checked_add(bytes / 8)
+            .and_then(|sum| sum.checked_add(align))
+            .and_then(|sum| sum.checked_add(OVERHEAD))
+        else {
+            return false;
+        };
+        let mut size = self.total.clamp(FIRST_BYTES, LARGEST_BYTES).max(needed);
+        loop {
+            if let Some(span) = port::map(size, 1) {
+                // SAFETY: fresh memory that belongs to the heap from now on; the caller's lock is held.
+                let status = unsafe { KnHeap::add_region(heap, span.base, span.bytes, &config()) };
+                if status == KnStatus::Ok {
+                    self.note(span.base, span.bytes);
+                    return true;
+                }
+                // SAFETY: mapped above; the heap did not take it.
+                unsafe { port::unmap(span) };
+                return false;
+            }
+            if size == needed {
+                return false;
+            }
+            size = (size / 2).max(needed);
+        }
+    }
+
+    fn note(&mut self, base: *mut u8, bytes: usize) {
+        if let Some(slot) = self.list.get_mut(self.count) {
+            *slot = Region { base, bytes, live: 0, handed_out: 0 };
+            self.count += 1;
+            self.total += bytes;
+        }
+    }
+
+    /// True iff `at` lies in a region.
+    pub(super) fn contains(&self, at: *const u8) -> bool {
+        self.list.iter().take(self.count).any(|region| region.contains(at))
+    }
+
+    /// Counts the block `at`, of `bytes` asked, as used.
+    pub(super) fn took(&mut self, at: *const u8, bytes: usize) {
+        if let Some((_, region)) = self.region_of(at) {
+            region.live += 1;
+            region.handed_out = region.handed_out.saturating_add(bytes);
+        }
+    }
+
+    /// Counts the block `at` as freed; gives the region's pages back if that was its last one.
+    pub(super) fn gave_back(&mut self, at: *const u8) {
+        if let Some((index, region)) = self.region_of(at) {
+            region.live = region.live.saturating_sub(1);
+            if region.live == 0 && index != 0 && region.handed_out >= WORTH_RETURNING {
+                region.discard();
+            }
+        }
+    }
+
+    fn region_of(&mut self, at: *const u8) -> Option<(usize, &mut Region)> {
+        self.list.iter_mut().take(self.count).enumerate().find(|(_, region)| region.contains(at))
+    }
+}
+
+impl Region {
+    fn contains(&self, at: *const u8) -> bool {
+        at.addr().wrapping_sub(self.base.addr()) < self.bytes
+    }
+
+    /// Gives back all pages but the first and the last: an empty region is one free block, whose
+    /// header, links and bin lie in the first page, and the region's end mark in the last.
+    fn discard(&mut self) {
+        self.handed_out = 0;
+        let page = port::page_bytes();
+        // Full checks fill free memory with a pattern and look for it again.
+        if cfg!(feature = "checks-full") || self.bytes <= 2 * page {
+            return;
+        }
+        // SAFETY: inside the region's mapping; the free block's inside is nobody's.
+        unsafe { port::discard(self.base.add(page), self.bytes - 2 * page) };
+    }
+}
+
+/// Regions are larger than the small layouts can link.
+fn config() -> KnHeapConfig {
+    KnHeapConfig { layout: KnLayout::Wide, flags: 0 }
+}

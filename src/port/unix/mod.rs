@@ -1,0 +1,110 @@
+//! Unix: memory from mmap, one lock that survives fork, one pointer for each thread.
+//!
+//! - [`thread_heap`] is the calling thread's own default heap: null until [`use_heap`], so a thread
+//!   that never asks shares the process heap of `hosted`.
+//! - Nothing here allocates, opens or looks up anything, so all of it works before the C library is
+//!   set up, in a signal handler, and in the first call of a preloaded `malloc`.
+//! - `errno` is as before after every function except where a function says otherwise.
+
+mod console;
+mod lock;
+mod pages;
+mod thread;
+
+#[cfg(feature = "libc-names")]
+pub(crate) use console::set_errno;
+pub(crate) use console::Errno;
+pub(crate) use lock::Lock;
+pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
+pub(crate) use thread::heap as thread_heap;
+
+use super::hook::{Report, PENDING};
+use crate::heap::KnHeap;
+
+/// Guards the process heap, and with it the pending report.
+static LOCK: Lock = Lock::new();
+
+/// True while the calling thread holds the process heap's lock.
+pub(super) fn locked_by_me() -> bool {
+    LOCK.held_by_me()
+}
+
+/// Runs `work` with the process heap's lock held, then delivers an error that was found; `None`
+/// without running it iff this thread holds the lock already: a signal handler interrupted the heap.
+#[inline]
+pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Option<R> {
+    if !LOCK.acquire() {
+        return None;
+    }
+    let result = work();
+    // SAFETY: acquired above by this thread.
+    unsafe { release_and_deliver() };
+    Some(result)
+}
+
+/// Gives the lock up, then tells of an error that was found under it.
+///
+/// # Safety
+/// This thread acquired the lock.
+#[inline]
+unsafe fn release_and_deliver() {
+    // SAFETY: the lock, which guards the slot, is held.
+    let pending = unsafe { PENDING.take() };
+    // SAFETY: the caller acquired it.
+    unsafe { LOCK.release() };
+    if let Some(report) = pending {
+        deliver(report);
+    }
+}
+
+/// The lock itself, for fork handlers: they take and release it in different calls.
+pub(crate) fn fork_lock() -> &'static Lock {
+    &LOCK
+}
+
+/// Tells the hook of an error in the process heap. Without a hook, a library that stands in for
+/// libc's malloc does as libc's does: one line on standard error, and abort.
+#[cold]
+fn deliver(report: Report) {
+    let told = report.deliver();
+    if !told && cfg!(feature = "libc-names") {
+        console::die(report.status.name(), report.what, report.at.addr());
+    }
+}
+
+/// The calling thread's default heap: its own, or the process heap; null iff the system refuses memory.
+pub(crate) fn default_heap() -> *mut KnHeap {
+    let own = thread::heap();
+    if own.is_null() {
+        crate::hosted::process_heap()
+    } else {
+        own
+    }
+}
+
+/// Makes `heap` the calling thread's default (null: the process heap) and returns the one before.
+pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
+    let before = default_heap();
+    let own = if heap == crate::hosted::process_heap() { core::ptr::null_mut() } else { heap };
+    thread::set_heap(own);
+    before
+}
+
+/// Runs `work` on the thread's default heap: a heap of the thread's own without a lock, the process
+/// heap under its lock, which does not grow meanwhile. Null instead of a heap iff the system refuses
+/// memory or a signal handler interrupted the heap.
+#[inline]
+pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
+    let own = thread::heap();
+    if !own.is_null() {
+        return work(own);
+    }
+    let heap = crate::hosted::process_heap();
+    if !LOCK.acquire() {
+        return work(core::ptr::null_mut());
+    }
+    let result = work(heap);
+    // SAFETY: acquired above by this thread.
+    unsafe { release_and_deliver() };
+    result
+}
