@@ -35,7 +35,7 @@ pub(crate) fn set_lock(functions: Option<(LockEnter, LockLeave)>) {
     LEAVE.store(leave, Ordering::Release);
 }
 
-fn enter() -> usize {
+pub(super) fn enter() -> usize {
     let raw = ENTER.load(Ordering::Acquire);
     // SAFETY: `ENTER` holds null or what `set_lock` made from a `LockEnter`.
     match unsafe { core::mem::transmute::<*mut c_void, Option<LockEnter>>(raw) } {
@@ -45,7 +45,7 @@ fn enter() -> usize {
     }
 }
 
-fn leave(state: usize) {
+pub(super) fn leave(state: usize) {
     let raw = LEAVE.load(Ordering::Acquire);
     // SAFETY: `LEAVE` holds null or what `set_lock` made from a `LockLeave`.
     match unsafe { core::mem::transmute::<*mut c_void, Option<LockLeave>>(raw) } {

@@ -25,6 +25,7 @@
 //! A report, a slot access: a few loads. Bare metal: some ten instructions around each call on the
 //! default heap to mask interrupts, and ten words of statics.
 
+mod exclusive;
 mod hook;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
@@ -45,11 +46,10 @@ pub(crate) mod manual;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
 pub(crate) use bare::{set_lock, LockEnter, LockLeave};
+pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook, ErrorHook};
 pub(crate) use platform::{default_heap, use_heap, with_default};
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
-pub(crate) use unix::{
-    discard, fork_lock, map, page_bytes, remap, thread_heap, unmap, with_lock, Errno, Span,
-};
+pub(crate) use unix::{discard, fork_lock, map, page_bytes, remap, thread_heap, unmap, with_lock, Errno, Span};

@@ -1,0 +1,20 @@
+//! Knoll: the memory manager for small language runtimes and firmware.
+//!
+//! Sizes are in bytes. A function that can fail for more than one reason returns a KnStatus, 0 or
+//! negative, and gives its value through the last parameter; functions that allocate return a
+//! pointer or NULL. No function prints, and none ends the program.
+//!
+//! A KnHeap is memory that you own; its control block lies in it, so to forget a heap is to reuse
+//! the memory. A heap takes no lock: one thread or interrupt at a time. The functions without a
+//! heap parameter act on the calling thread's default heap, under the platform's lock.
+
+pub mod errors;
+
+pub mod heap;
+
+pub mod default;
+
+pub mod insight;
+
+#[cfg(all(unix, feature = "libc-names"))]
+pub mod libc_names;

@@ -1,0 +1,445 @@
+//! The heap: a chain of regions behind the calls of the C contract.
+//!
+//! Guarantees
+//! * Regions are tried in the order in which they were added; each may have a layout of its own.
+//! * A moved block keeps its contents and every alignment up to [`KEPT_ALIGNMENT`] that its address
+//!   had; a failed `realloc` leaves the block as it was.
+//! * Every refusal is told to the error hook once, and answered by status or null.
+//!
+//! ```text
+//!   KnHeap (in region 0) --next--> control block (in region 1) --next--> … --> null
+//! ```
+//!
+//! Costs: a call's cost in one region (see `region.rs`), and 6 instructions for each region that is
+//! passed over.
+
+use core::ptr::{copy_nonoverlapping, null_mut};
+
+use super::guard;
+use super::layout::{KnHeap, KnHeapConfig, KnLayout, Layout, Region};
+use super::region::{self, Resized};
+use super::status::KnStatus;
+use super::{CompactLayout, MapLayout, WideLayout};
+use crate::port;
+
+/// A block that `realloc` moves stays aligned to what its address was aligned to, up to this.
+pub(crate) const KEPT_ALIGNMENT: usize = 64;
+
+const MAP: bool = cfg!(feature = "layout-map");
+const COMPACT: bool = cfg!(feature = "layout-compact");
+const WIDE: bool = cfg!(feature = "layout-wide");
+const _: () =
+    assert!(MAP || COMPACT || WIDE, "at least one of the features layout-map, layout-compact, layout-wide is needed");
+
+/// Runs `$work` with `$region` bound to the control block `$this`, seen through its layout.
+macro_rules! in_layout {
+    ($this:expr, $region:ident => $work:expr) => {{
+        let this = $this;
+        let layout = (*this).layout;
+        if MAP && (!COMPACT && !WIDE || layout == KnLayout::Map as u8) {
+            let $region = Region::<MapLayout>::new(this);
+            $work
+        } else if COMPACT && (!WIDE || layout == KnLayout::Compact as u8) {
+            let $region = Region::<CompactLayout>::new(this);
+            $work
+        } else {
+            let $region = Region::<WideLayout>::new(this);
+            $work
+        }
+    }};
+}
+pub(super) use in_layout;
+
+/// The layout that `Auto` means for so many bytes.
+fn choose(bytes: usize) -> KnLayout {
+    let fits = |most: usize, granule: usize| bytes / granule <= most;
+    let map = MAP && fits(MapLayout::MOST, MapLayout::GRANULE);
+    let compact = COMPACT && fits(CompactLayout::MOST, CompactLayout::GRANULE);
+    // Where unaligned loads or bit searches are dear, headers cost least.
+    let prefer_header = cfg!(knoll_no_clz);
+    if WIDE && cfg!(target_pointer_width = "64") {
+        KnLayout::Wide
+    } else if compact && prefer_header {
+        KnLayout::Compact
+    } else if map {
+        KnLayout::Map
+    } else if WIDE {
+        KnLayout::Wide
+    } else if MAP {
+        KnLayout::Map
+    } else {
+        KnLayout::Compact
+    }
+}
+
+/// The bytes that a moved block is to be aligned to.
+#[inline(always)]
+fn kept_alignment(at: *const u8) -> usize {
+    let address = at.addr() | KEPT_ALIGNMENT;
+    address & address.wrapping_neg()
+}
+
+impl KnHeap {
+    /// Makes a heap in memory that the caller owns; null iff it is too small or the layout is not in
+    /// this build. Memory beyond what the layout can address is left unused.
+    ///
+    /// # Safety
+    /// `memory` is valid for reads and writes of `bytes` bytes, and nobody else uses them while the
+    /// heap is in use.
+    pub unsafe fn create(memory: *mut u8, bytes: usize, config: &KnHeapConfig) -> *mut KnHeap {
+        if memory.is_null() || bytes > isize::MAX as usize {
+            return null_mut();
+        }
+        let layout = match config.layout {
+            KnLayout::Auto => choose(bytes),
+            chosen => chosen,
+        };
+        // SAFETY: the caller's word.
+        unsafe {
+            match layout {
+                KnLayout::Map if MAP => region::found::<MapLayout>(memory, bytes),
+                KnLayout::Compact if COMPACT => region::found::<CompactLayout>(memory, bytes),
+                KnLayout::Wide if WIDE => region::found::<WideLayout>(memory, bytes),
+                _ => null_mut(),
+            }
+        }
+    }
+
+    /// Adds memory to a heap: `Ok`, or `Invalid` iff it is too small.
+    ///
+    /// # Safety
+    /// As [`KnHeap::create`]; `this` is a live heap.
+    pub unsafe fn add_region(this: *mut Self, memory: *mut u8, bytes: usize, config: &KnHeapConfig) -> KnStatus {
+        // SAFETY: the caller's word; the chain ends in null.
+        unsafe {
+            let region = Self::create(memory, bytes, config);
+            if region.is_null() {
+                return KnStatus::Invalid;
+            }
+            let mut last = this;
+            while !(*last).next.is_null() {
+                last = (*last).next;
+            }
+            (*last).next = region;
+            KnStatus::Ok
+        }
+    }
+
+    /// At least `bytes` bytes, or null. A size of 0 gives a block of its own.
+    ///
+    /// # Safety
+    /// `this` is a live heap that no other thread or interrupt uses during the call.
+    #[inline]
+    pub unsafe fn malloc(this: *mut Self, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            guard::before(this);
+            Self::first_region_with(
+                this,
+                bytes,
+                |each, bytes| in_layout!(each, region => region::allocate(region, bytes)),
+            )
+        }
+    }
+
+    /// As [`KnHeap::malloc`], from the region's top end: for what dies soon.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub unsafe fn malloc_top(this: *mut Self, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            guard::before(this);
+            Self::first_region_with(
+                this,
+                bytes,
+                |each, bytes| in_layout!(each, region => region::allocate_top(region, bytes)),
+            )
+        }
+    }
+
+    /// The first region's block that is not null.
+    ///
+    /// # Safety
+    /// `this` is a live heap; `allocate` answers null or a used block of at least the bytes asked.
+    #[inline(always)]
+    unsafe fn first_region_with(
+        this: *mut Self,
+        bytes: usize,
+        allocate: impl Fn(*mut KnHeap, usize) -> *mut u8,
+    ) -> *mut u8 {
+        let mut each = this;
+        loop {
+            let at = allocate(each, guard::padded(bytes));
+            if !at.is_null() {
+                // SAFETY: the block was just allocated in this heap.
+                unsafe { guard::fresh(this, at) };
+                return at;
+            }
+            // SAFETY: the chain's links are regions of this heap, or null.
+            each = unsafe { (*each).next };
+            if each.is_null() {
+                return at;
+            }
+        }
+    }
+
+    /// `count * size` bytes of zeros; null when there is no room or the product overflows.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub unsafe fn calloc(this: *mut Self, count: usize, size: usize) -> *mut u8 {
+        let Some(bytes) = count.checked_mul(size) else {
+            return null_mut();
+        };
+        // SAFETY: the block holds `bytes` bytes.
+        unsafe {
+            let at = Self::malloc(this, bytes);
+            if !at.is_null() {
+                at.write_bytes(0, bytes);
+            }
+            at
+        }
+    }
+
+    /// At least `bytes` bytes at a multiple of `align`; null when there is no room or `align` is no
+    /// power of two.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub unsafe fn aligned_alloc(this: *mut Self, align: usize, bytes: usize) -> *mut u8 {
+        if !align.is_power_of_two() {
+            return null_mut();
+        }
+        // SAFETY: the caller's word.
+        unsafe {
+            guard::before(this);
+            Self::first_region_with(
+                this,
+                bytes,
+                |each, bytes| in_layout!(each, region => aligned(region, align, bytes)),
+            )
+        }
+    }
+
+    /// Gives a block back: `Ok` (also for null), or why it is refused; then nothing has changed and
+    /// the error hook was told.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`]; the block's bytes are not used afterwards.
+    #[inline]
+    pub unsafe fn free(this: *mut Self, at: *mut u8) -> KnStatus {
+        if at.is_null() {
+            return KnStatus::Ok;
+        }
+        // SAFETY: the chain's links are regions of this heap, or null.
+        unsafe {
+            if guard::dying(this, at) != KnStatus::Ok {
+                return refuse(KnStatus::Corrupt, at);
+            }
+            let mut each = this;
+            loop {
+                let outcome = in_layout!(each, region => match region.index_of(at) {
+                    Some(block) => Some(region::release(region, block)),
+                    None => None,
+                });
+                match outcome {
+                    Some(Ok(_)) => return KnStatus::Ok,
+                    Some(Err(status)) => return refuse(status, at),
+                    None => each = (*each).next,
+                }
+                if each.is_null() {
+                    return refuse(KnStatus::Foreign, at);
+                }
+            }
+        }
+    }
+
+    /// Resizes a block to `bytes` bytes, moving it where it must: the block, or null, when it is as
+    /// it was. A null block is allocated; a size of 0 leaves the smallest block.
+    ///
+    /// # Safety
+    /// As [`KnHeap::free`], if the answer is not null.
+    pub unsafe fn realloc(this: *mut Self, at: *mut u8, bytes: usize) -> *mut u8 {
+        if at.is_null() {
+            // SAFETY: the caller's word.
+            return unsafe { Self::malloc(this, bytes) };
+        }
+        // SAFETY: the caller's word.
+        unsafe { Self::resize(this, at, kept_alignment(at), bytes) }
+    }
+
+    /// As [`KnHeap::realloc`], with an alignment of its own for a block that moves.
+    ///
+    /// # Safety
+    /// As [`KnHeap::realloc`].
+    pub unsafe fn aligned_realloc(this: *mut Self, at: *mut u8, align: usize, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if at.is_null() || !align.is_power_of_two() {
+                return Self::aligned_alloc(this, align, bytes);
+            }
+            if at.addr() & (align - 1) == 0 {
+                return Self::resize(this, at, align, bytes);
+            }
+            let old = Self::usable_size(this, at);
+            if old == 0 {
+                refuse(Self::verdict(this, at), at);
+                return null_mut();
+            }
+            Self::relocate(this, at, old, align, bytes)
+        }
+    }
+
+    /// # Safety
+    /// As [`KnHeap::realloc`]; `at` is a multiple of `align`, a power of two.
+    unsafe fn resize(this: *mut Self, at: *mut u8, align: usize, bytes: usize) -> *mut u8 {
+        // SAFETY: the chain's links are regions of this heap, or null.
+        unsafe {
+            if guard::intact(this, at) != KnStatus::Ok {
+                refuse(KnStatus::Corrupt, at);
+                return null_mut();
+            }
+            let padded = guard::padded(bytes);
+            let mut each = this;
+            loop {
+                let outcome = in_layout!(each, region => match region.index_of(at) {
+                    Some(block) => Some(region::resize(region, block, padded, align)),
+                    None => None,
+                });
+                match outcome {
+                    Some(Ok(Resized::At(place))) => {
+                        guard::fresh(this, place);
+                        return place;
+                    }
+                    Some(Ok(Resized::Elsewhere(old))) => {
+                        return Self::relocate(this, at, old, align, bytes);
+                    }
+                    Some(Err(status)) => {
+                        refuse(status, at);
+                        return null_mut();
+                    }
+                    None => each = (*each).next,
+                }
+                if each.is_null() {
+                    refuse(KnStatus::Foreign, at);
+                    return null_mut();
+                }
+            }
+        }
+    }
+
+    /// Copies a used block of `old` bytes to a new one and gives it back.
+    ///
+    /// # Safety
+    /// As [`KnHeap::realloc`]; the block holds `old` bytes.
+    unsafe fn relocate(this: *mut Self, at: *mut u8, old: usize, align: usize, bytes: usize) -> *mut u8 {
+        // SAFETY: the new block is another one and holds `bytes` bytes.
+        unsafe {
+            let place = Self::aligned_alloc(this, align, bytes);
+            if !place.is_null() {
+                copy_nonoverlapping(at, place, old.min(bytes));
+                Self::free(this, at);
+            }
+            place
+        }
+    }
+
+    /// Bytes that a used block holds, at least what was asked for; 0 for null and for anything that
+    /// is not a used block of this heap.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub unsafe fn usable_size(this: *mut Self, at: *const u8) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { guard::unpadded(Self::block_size(this, at)) }
+    }
+
+    /// Bytes of the used block at `at`, 0 when there is none.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub(super) unsafe fn block_size(this: *mut Self, at: *const u8) -> usize {
+        let mut each = this;
+        while !each.is_null() {
+            // SAFETY: the chain's links are regions of this heap, or null.
+            unsafe {
+                let size = in_layout!(each, region => match region.index_of(at) {
+                    Some(block) => Some(region::usable(region, block)),
+                    None => None,
+                });
+                if let Some(size) = size {
+                    return size;
+                }
+                each = (*each).next;
+            }
+        }
+        0
+    }
+
+    /// What is wrong with a pointer that is no used block: free already, foreign, or corrupt.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    unsafe fn verdict(this: *mut Self, at: *const u8) -> KnStatus {
+        let mut each = this;
+        while !each.is_null() {
+            // SAFETY: the chain's links are regions of this heap, or null.
+            unsafe {
+                let verdict = in_layout!(each, region => match region.index_of(at) {
+                    Some(block) => Some(Layout::inspect(region, block)),
+                    None => None,
+                });
+                match verdict {
+                    Some(Ok(_)) => return KnStatus::Ok,
+                    Some(Err(status)) => return status,
+                    None => each = (*each).next,
+                }
+            }
+        }
+        KnStatus::Foreign
+    }
+
+    /// Whether `at` points into one of the heap's regions.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    pub unsafe fn contains(this: *mut Self, at: *const u8) -> bool {
+        let mut each = this;
+        while !each.is_null() {
+            // SAFETY: the chain's links are regions of this heap, or null.
+            unsafe {
+                let (low, high) = in_layout!(each, region => (
+                    region.granule(region.first()).addr(),
+                    region.granule(region.end()).addr(),
+                ));
+                if (low..high).contains(&at.addr()) {
+                    return true;
+                }
+                each = (*each).next;
+            }
+        }
+        false
+    }
+}
+
+/// # Safety
+/// `region` is live, `align` a power of two.
+unsafe fn aligned<L: Layout>(region: Region<L>, align: usize, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        if align <= L::GRANULE {
+            region::allocate(region, bytes)
+        } else {
+            region::allocate_aligned(region, align, bytes)
+        }
+    }
+}
+
+/// Tells the error hook, and answers the status.
+#[cold]
+#[inline(never)]
+fn refuse(status: KnStatus, at: *const u8) -> KnStatus {
+    port::report(status, at, status.name());
+    status
+}

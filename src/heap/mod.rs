@@ -1,0 +1,56 @@
+//! Manual memory: the general heap.
+//!
+//! Guarantees
+//! * Allocating and freeing take a bounded number of steps in each region, whatever its state.
+//! * Payloads are aligned to 8 bytes, on 64-bit hosts to 16.
+//! * Bad input changes nothing: a size that cannot be had answers null, a pointer that is not a
+//!   used block's is reported to the error hook and refused.
+//! * [`KnHeap::check`] answers `Ok` after every call, failed ones included.
+//! * No lock, no static, no allocation elsewhere: a heap is exactly the memory it was given.
+//!
+//! Where what is:
+//!
+//! ```text
+//!   heap.rs     KnHeap: regions in a chain, the calls of the C contract
+//!   region.rs   the algorithm, in one region
+//!   bins.rs     free blocks by size
+//!   layout.rs   the control block, and what a block layout must answer
+//!   map.rs      layout: no header, a map beside the blocks     (up to 511 KB)
+//!   header.rs   layouts: 4-byte and 8-byte headers             (up to 255 KB, 32 GB)
+//!   check.rs    verifying, walking, statistics
+//!   guard.rs    what `checks-full` adds
+//!   global.rs   Heap: the same for Rust programs
+//!   bits.rs     bit searches
+//! ```
+//!
+//! Glossary: a *region* is one piece of the owner's memory; a *granule* is its unit, 8 or 16 bytes;
+//! a *block* is a run of granules, used or free; a *bin* is the list of the free blocks of one size
+//! class; a *head* is a bin's first block.
+
+mod bins;
+mod bits;
+mod check;
+mod global;
+mod guard;
+mod header;
+#[allow(clippy::module_inception)]
+mod heap;
+mod layout;
+mod map;
+mod region;
+mod status;
+
+pub use check::{KnBlock, KnHeapStats, KN_BLOCK_FREE, KN_BLOCK_USED};
+pub use global::Heap;
+pub use layout::{KnHeap, KnHeapConfig, KnLayout};
+pub use status::KnStatus;
+
+/// Whether records are verified before they are used.
+pub(crate) const CHECKED: bool = !cfg!(feature = "checks-none");
+
+/// Bytes of a granule in the small layouts, and the least alignment of every payload.
+pub(crate) const GRANULE: usize = if cfg!(target_pointer_width = "64") { 16 } else { 8 };
+
+pub(crate) type MapLayout = map::Map<GRANULE>;
+pub(crate) type CompactLayout = header::Header<u16, GRANULE>;
+pub(crate) type WideLayout = header::Header<u32, 16>;

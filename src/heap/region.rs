@@ -1,0 +1,474 @@
+//! One region's allocation algorithm: bounded good fit with immediate merging.
+//!
+//! Guarantees
+//! * Every operation takes a bounded number of steps, whatever the region's state; only the copying
+//!   of a moved block's bytes depends on its size.
+//! * Two free blocks never touch: what is given back joins its neighbours at once.
+//! * A request that fails changes nothing. A block that is refused ([`KnStatus`]) changes nothing.
+//! * A block whose list links were overwritten is never handed out: its bin is given up, the error
+//!   hook is told, and the region stays usable.
+//!
+//! Design. A request of `size` granules is served from
+//!
+//! 1. the lowest non-empty bin whose every block is large enough (its first block);
+//! 2. else, the first [`TRIES`] blocks of the bin that `size` itself belongs to.
+//!
+//! The block is cut, and the rest goes back to a bin: behind it for requests from the bottom, before
+//! it for requests from the top ([`allocate_top`]), which start at the region's end:
+//!
+//! ```text
+//!   | resident | resident | free ……………………………………… | scope 2 | scope 1 | end
+//!     allocate ->                                        <- allocate_top
+//! ```
+//!
+//! When the rest of a cut block belongs to the same bin as before, it takes its place in the list.
+//!
+//! Costs on Cortex-M4: see docs/figures.md.
+//!
+//! Source: TLSF (Masmano et al., 2004) for the bins; the tries in the own bin are Zephyr's
+//! `sys_heap`, here only when nothing larger is free; the double-ended use is that of Knuth's
+//! "A-stack and B-stack".
+
+use super::bins::{abandon, bin_of, find, highest, large_bin, least_in, link, pop, unlink, EXACT};
+use super::layout::{KnHeap, Layout, Link, Region, Tally};
+use super::status::KnStatus;
+use crate::port;
+
+/// How many blocks of the request's own bin are looked at when no larger bin has any.
+const TRIES: usize = 3;
+
+/// Requests up to this many bytes have a bin of exactly their size.
+const fn exact_bytes<L: Layout>() -> usize {
+    EXACT * L::GRANULE - L::LEAD
+}
+
+/// No region of the layout holds a larger request than this.
+const fn most_bytes<L: Layout>() -> usize {
+    let most = (L::MOST - 1).saturating_mul(L::GRANULE);
+    let limit = isize::MAX as usize - 2 * L::GRANULE;
+    if most < limit {
+        most
+    } else {
+        limit
+    }
+}
+
+/// Granules for a request of `bytes`, header included; None when no region could hold it.
+#[inline(always)]
+pub(crate) fn granules<L: Layout>(bytes: usize) -> Option<usize> {
+    if bytes <= const { exact_bytes::<L>() } {
+        let size = (bytes + L::LEAD).div_ceil(L::GRANULE);
+        Some(if L::LEAD == 0 && size == 0 { 1 } else { size })
+    } else if bytes <= const { most_bytes::<L>() } {
+        Some((bytes + L::LEAD).div_ceil(L::GRANULE))
+    } else {
+        None
+    }
+}
+
+/// Counts a block of `size` granules as used.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+unsafe fn count<L: Layout>(region: Region<L>, size: usize) {
+    // SAFETY: tally and peak are in the control block.
+    unsafe { note_peak(region, region.tally().read().plus(size)) };
+}
+
+/// Stores the tally, and the peak if it is one.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+unsafe fn note_peak<L: Layout>(region: Region<L>, tally: <L::Link as Link>::Tally) {
+    // SAFETY: tally and peak are in the control block.
+    unsafe {
+        region.tally().write(tally);
+        if tally > region.peak().read() {
+            region.peak().write(tally);
+        }
+    }
+}
+
+/// A bin whose every block holds `size` granules, or, failing that, a block of the own bin that
+/// does: the answer is its bin and itself.
+///
+/// # Safety
+/// `region` is live, `size > 0`.
+#[inline(always)]
+unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
+    // SAFETY: bins found in the bitmap are not empty; links are followed inside the region.
+    unsafe {
+        let own = bin_of(size);
+        let from = if size <= EXACT { own } else { large_bin(size - 1) + 1 };
+        if let Some(bin) = find(region, from) {
+            return Some((bin, region.head(bin).read().get()));
+        }
+        if size <= EXACT || own >= usize::from((*region.this).bins) {
+            return None;
+        }
+        let mut block = region.head(own).read().get();
+        for _ in 0..TRIES {
+            if !region.holds(block) {
+                return None;
+            }
+            if L::free_size(region, block) >= size {
+                return Some((own, block));
+            }
+            block = region.field(block, 1).read().get();
+        }
+        None
+    }
+}
+
+/// Tells of a spoiled list and gives its bin up.
+///
+/// # Safety
+/// `region` is live and `bin` one of its bins.
+#[cold]
+#[inline(never)]
+unsafe fn spoiled<L: Layout>(region: Region<L>, bin: usize, block: usize) {
+    // SAFETY: the bin belongs to the region.
+    unsafe { abandon(region, bin) };
+    port::report(KnStatus::Corrupt, region.granule(block), c"a free block was written to");
+}
+
+/// A block of at least `bytes` bytes from the bottom, or null.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    let Some(size) = granules::<L>(bytes) else {
+        return core::ptr::null_mut();
+    };
+    // SAFETY: the block found is free and large enough; its rest is linked again.
+    unsafe {
+        while let Some((bin, block)) = search(region, size) {
+            let whole = if bin < EXACT { bin + 1 } else { L::free_size(region, block) };
+            let rest = whole - size;
+            if rest > EXACT && bin_of(rest) == bin && replace(region, bin, block, block + size) {
+                L::take(region, block, whole, block, size);
+                L::set_free_size(region, block + size, rest);
+            } else {
+                if remove(region, bin, block).is_err() {
+                    spoiled(region, bin, block);
+                    continue;
+                }
+                L::take(region, block, whole, block, size);
+                if rest != 0 {
+                    link(region, block + size, rest);
+                }
+            }
+            count(region, size);
+            return region.granule(block);
+        }
+        core::ptr::null_mut()
+    }
+}
+
+/// Takes a block that [`search`] found out of its bin.
+///
+/// # Safety
+/// `block` is the head of `bin`, or a block of it.
+#[inline(always)]
+unsafe fn remove<L: Layout>(region: Region<L>, bin: usize, block: usize) -> Result<(), KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe {
+        if region.head(bin).read().get() == block {
+            pop(region, bin).map(|_| ())
+        } else {
+            unlink(region, block)
+        }
+    }
+}
+
+/// Puts `other` in the place that `block` has at the head of `bin`; false if it is not the head or
+/// its links are spoiled.
+///
+/// # Safety
+/// `region` is live; `other` is a free granule.
+#[inline(always)]
+unsafe fn replace<L: Layout>(region: Region<L>, bin: usize, block: usize, other: usize) -> bool {
+    // SAFETY: the links are followed only when they are this region's.
+    unsafe {
+        let previous = region.field(block, 0).read().get();
+        let next = region.field(block, 1).read().get();
+        if previous != bin || (next != 0 && !region.holds(next)) {
+            return false;
+        }
+        region.head(bin).write(L::Link::of(other));
+        region.field(other, 0).write(L::Link::of(bin));
+        region.field(other, 1).write(L::Link::of(next));
+        if next != 0 {
+            region.field(next, 0).write(L::Link::of(other));
+        }
+        true
+    }
+}
+
+/// Cuts `size` granules at `at` out of the free block of `whole` granules at `block`, which is in
+/// no bin any more, and links what is left on both sides.
+///
+/// # Safety
+/// `block <= at` and `at + size <= block + whole`.
+unsafe fn cut<L: Layout>(region: Region<L>, block: usize, whole: usize, at: usize, size: usize) -> *mut u8 {
+    // SAFETY: the three parts lie within the free block.
+    unsafe {
+        L::take(region, block, whole, at, size);
+        let (before, behind) = (at - block, block + whole - at - size);
+        if before != 0 {
+            link(region, block, before);
+        }
+        if behind != 0 {
+            link(region, at + size, behind);
+        }
+        count(region, size);
+        region.granule(at)
+    }
+}
+
+/// A block of at least `bytes` bytes from as near the region's end as can be had in bounded time:
+/// from the free block that touches the end, else from the high end of a block that fits.
+///
+/// # Safety
+/// `region` is live.
+pub(crate) unsafe fn allocate_top<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    let Some(size) = granules::<L>(bytes) else {
+        return core::ptr::null_mut();
+    };
+    // SAFETY: as in `allocate`.
+    unsafe {
+        let last = L::free_at_end(region);
+        if last >= size {
+            let block = region.end() - last;
+            if unlink(region, block).is_ok() {
+                return cut(region, block, last, block + last - size, size);
+            }
+        }
+        while let Some((bin, block)) = search(region, size) {
+            let whole = L::free_size(region, block);
+            if remove(region, bin, block).is_err() {
+                spoiled(region, bin, block);
+                continue;
+            }
+            return cut(region, block, whole, block + whole - size, size);
+        }
+        core::ptr::null_mut()
+    }
+}
+
+/// A block of at least `bytes` bytes whose address is a multiple of `align`, a power of two above
+/// the granule; null when there is none.
+///
+/// # Safety
+/// `region` is live.
+pub(crate) unsafe fn allocate_aligned<L: Layout>(region: Region<L>, align: usize, bytes: usize) -> *mut u8 {
+    let slack = align / L::GRANULE - 1;
+    let Some(size) = granules::<L>(bytes) else {
+        return core::ptr::null_mut();
+    };
+    let Some(roomy) = size.checked_add(slack).filter(|all| *all < L::MOST) else {
+        return core::ptr::null_mut();
+    };
+    // SAFETY: the aligned granule is at most `slack` behind the block's first one.
+    unsafe {
+        while let Some((bin, block)) = search(region, roomy) {
+            let whole = L::free_size(region, block);
+            if remove(region, bin, block).is_err() {
+                spoiled(region, bin, block);
+                continue;
+            }
+            let place = region.granule(block).addr();
+            let skip = (place.wrapping_neg() & (align - 1)) / L::GRANULE;
+            return cut(region, block, whole, block + skip, size);
+        }
+        core::ptr::null_mut()
+    }
+}
+
+/// Gives the used block at `block` back; its size, or why it is refused.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+#[inline(always)]
+pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Result<usize, KnStatus> {
+    // SAFETY: the neighbours are those that the records name, and are unlinked only when their
+    // links agree.
+    unsafe {
+        let used = L::inspect(region, block)?;
+        L::give(region, block, used);
+        let before = block - used.left;
+        if used.left != 0 {
+            if let Err(status) = unlink(region, before) {
+                L::take_back(region, block, used);
+                return Err(status);
+            }
+        }
+        if used.right != 0 {
+            if let Err(status) = unlink(region, block + used.size) {
+                L::take_back(region, block, used);
+                if used.left != 0 {
+                    link(region, before, used.left);
+                }
+                return Err(status);
+            }
+        }
+        link(region, before, used.left + used.size + used.right);
+        region.tally().write(region.tally().read().minus(used.size));
+        Ok(used.size)
+    }
+}
+
+/// What [`resize`] did.
+pub(crate) enum Resized {
+    /// The block has the size, here; it may have moved down, its bytes with it.
+    At(*mut u8),
+    /// There is no room here: the block is as it was, and holds this many bytes.
+    Elsewhere(usize),
+}
+
+/// Resizes the used block at `block`: in place, by taking from its right neighbour, or by sliding
+/// down over its free left neighbour.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+pub(crate) unsafe fn resize<L: Layout>(
+    region: Region<L>,
+    block: usize,
+    bytes: usize,
+    align: usize,
+) -> Result<Resized, KnStatus> {
+    // SAFETY: as in `release`; what is linked as free lies behind what stays used.
+    unsafe {
+        let used = L::inspect(region, block)?;
+        let here = Ok(Resized::At(region.granule(block)));
+        let elsewhere = Ok(Resized::Elsewhere(used.size * L::GRANULE - L::LEAD));
+        let Some(size) = granules::<L>(bytes) else {
+            return elsewhere;
+        };
+        if size == used.size {
+            return here;
+        }
+        let tally = region.tally().read();
+        let room = used.size + used.right;
+        if size <= room {
+            if used.right != 0 {
+                unlink(region, block + used.size)?;
+            }
+            L::resize(region, block, used, size);
+            if room != size {
+                link(region, block + size, room - size);
+            }
+            if size < used.size {
+                region.tally().write(tally.shrunk(used.size - size));
+            } else {
+                note_peak(region, tally.grown(size - used.size));
+            }
+            return here;
+        }
+        let before = block - used.left;
+        let room = used.left + room;
+        let place = region.granule(before);
+        if used.left == 0 || size > room || place.addr() & (align - 1) != 0 {
+            return elsewhere;
+        }
+        unlink(region, before)?;
+        if used.right != 0 {
+            if let Err(status) = unlink(region, block + used.size) {
+                link(region, before, used.left);
+                return Err(status);
+            }
+        }
+        L::give(region, block, used);
+        // Before anything is written behind the new block: its rest may begin inside the old one.
+        let old = region.granule(block);
+        core::ptr::copy(old, place, used.size * L::GRANULE - L::LEAD);
+        L::take(region, before, room, before, size);
+        if room != size {
+            link(region, before + size, room - size);
+        }
+        note_peak(region, tally.grown(size - used.size));
+        Ok(Resized::At(place))
+    }
+}
+
+/// Bytes that the used block at `block` holds; 0 when it is none.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+pub(crate) unsafe fn usable<L: Layout>(region: Region<L>, block: usize) -> usize {
+    // SAFETY: the caller's word.
+    match unsafe { L::inspect(region, block) } {
+        Ok(used) => used.size * L::GRANULE - L::LEAD,
+        Err(_) => 0,
+    }
+}
+
+/// A size that a request of this many bytes is sure to get: a lower bound of the largest free block.
+///
+/// # Safety
+/// `region` is live.
+pub(crate) unsafe fn largest_free<L: Layout>(region: Region<L>) -> usize {
+    // SAFETY: a head is a free block of this region.
+    unsafe {
+        match highest(region) {
+            None => 0,
+            Some(bin) => {
+                let head = region.head(bin).read().get();
+                let size = L::free_size(region, head).max(least_in(bin));
+                size * L::GRANULE - L::LEAD
+            }
+        }
+    }
+}
+
+/// Makes a region of the memory, or answers null if it is too small.
+///
+/// # Safety
+/// `memory` is valid for writes of `bytes` bytes and nobody else uses them.
+pub(crate) unsafe fn found<L: Layout>(memory: *mut u8, bytes: usize) -> *mut KnHeap {
+    let skip = memory.addr().wrapping_neg() & (L::GRANULE.max(align_of::<KnHeap>()) - 1);
+    let Some(bytes) = bytes.checked_sub(skip) else {
+        return core::ptr::null_mut();
+    };
+    let most = L::MOST.saturating_mul(L::GRANULE);
+    let bytes = bytes.min(most);
+    let this = memory.wrapping_add(skip).cast::<KnHeap>();
+    let region = Region::<L>::new(this);
+    let all = bytes / L::GRANULE;
+    if all < 2 {
+        return core::ptr::null_mut();
+    }
+    // As many bins as the largest free block can need.
+    let bins = bin_of(all) + 1;
+    let heads_end = Region::<L>::HEADS_AT + bins * <L::Link as Link>::BYTES;
+    let bias = Region::<L>::BIAS;
+    let end = bias + all;
+    // The map's size depends on where the blocks start, and that on the map's size: a map for all
+    // granules is at most one granule in 32 too large.
+    let map_at = heads_end;
+    let mut first = bias + heads_end.div_ceil(L::GRANULE);
+    let map_bytes = L::map_bytes(first.min(end), end);
+    first = bias + (heads_end + map_bytes + L::LEAD).div_ceil(L::GRANULE);
+    if first >= end {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: control block, heads and map lie below the first block, which lies in the memory.
+    unsafe {
+        this.cast::<u8>().write_bytes(0, map_at + map_bytes);
+        (*this).first = first as u32;
+        (*this).span = (end - first) as u32;
+        (*this).layout = L::KIND as u8;
+        (*this).bins = bins as u8;
+        (*this).map = if map_bytes == 0 {
+            core::ptr::null_mut()
+        } else {
+            this.cast::<u8>().wrapping_add(map_at).wrapping_sub(first >> 2)
+        };
+        L::found(region);
+        link(region, first, end - first);
+    }
+    this
+}
