@@ -27,7 +27,7 @@ fn main() {
             "-Wl,-z,nodelete",
             "-Wl,-z,relro,-z,now",
         ] {
-            println!("cargo:rustc-link-arg-cdylib={argument}");
+            println!("cargo:rustc-link-arg={argument}");
         }
     }
 }

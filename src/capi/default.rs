@@ -85,17 +85,10 @@ pub unsafe extern "C" fn kn_heap_use(heap: *mut KnHeap) -> *mut KnHeap {
 /// handlers use the default heap.
 #[no_mangle]
 pub extern "C" fn kn_lock_use(enter: KnLockEnterFn, leave: KnLockLeaveFn) -> KnStatus {
-    match (enter, leave) {
-        #[cfg(not(any(unix, target_arch = "wasm32")))]
-        (Some(enter), Some(leave)) => port::set_lock(Some((enter, leave))),
-        #[cfg(not(any(unix, target_arch = "wasm32")))]
-        (None, None) => port::set_lock(None),
-        #[cfg(any(unix, target_arch = "wasm32"))]
-        (Some(_), Some(_)) | (None, None) => return KnStatus::Unsupported,
-        _ => return KnStatus::Invalid,
+    if enter.is_some() != leave.is_some() {
+        return KnStatus::Invalid;
     }
-    #[cfg(not(any(unix, target_arch = "wasm32")))]
-    KnStatus::Ok
+    port::set_lock(enter.zip(leave))
 }
 
 /// Allocates `size` bytes of the default heap; 0 bytes get an address of their own.

@@ -60,8 +60,9 @@ impl Mappings {
         let Some(table) = port::map(bytes, 1) else {
             return self.used + 1 < self.capacity; // fuller than liked, but one gap must stay
         };
-        let slots = table.bytes / size_of::<Large>();
-        let larger = Mappings { table, capacity: 1 << slots.ilog2(), used: 0 };
+        let slots = (table.bytes / size_of::<Large>()).max(2);
+        let power = usize::BITS - 1 - slots.leading_zeros();
+        let larger = Mappings { table, capacity: 1 << power, used: 0 };
         let smaller = core::mem::replace(self, larger);
         for index in 0..smaller.capacity {
             let large = smaller.slot(index);

@@ -36,11 +36,8 @@ struct Process(UnsafeCell<State>);
 // SAFETY: `with_state` is the only access, and it holds the lock.
 unsafe impl Sync for Process {}
 
-static PROCESS: Process = Process(UnsafeCell::new(State {
-    heap: null_mut(),
-    regions: Regions::new(),
-    mappings: Mappings::new(),
-}));
+static PROCESS: Process =
+    Process(UnsafeCell::new(State { heap: null_mut(), regions: Regions::new(), mappings: Mappings::new() }));
 
 /// Runs `work` on the state under the lock; `None` iff this thread is inside it already.
 #[inline]
@@ -221,16 +218,16 @@ impl State {
     fn small(&mut self, align: usize, bytes: usize) -> *mut u8 {
         // Two requests of 0 bytes get different addresses.
         let bytes = bytes.max(1);
-        let mut at = self.from_heap(align, bytes);
+        let mut at = self.try_small(align, bytes);
         if at.is_null() {
             let _errno = Errno::keep();
             let heap = self.heap();
             if heap.is_null() {
                 return null_mut();
             }
-            at = self.from_heap(align, bytes); // the heap may be new
+            at = self.try_small(align, bytes); // the heap may be new
             if at.is_null() && self.regions.grow(heap, bytes, align) {
-                at = self.from_heap(align, bytes);
+                at = self.try_small(align, bytes);
             }
         }
         if !at.is_null() {
@@ -240,7 +237,7 @@ impl State {
     }
 
     #[inline]
-    fn from_heap(&mut self, align: usize, bytes: usize) -> *mut u8 {
+    fn try_small(&mut self, align: usize, bytes: usize) -> *mut u8 {
         if self.heap.is_null() {
             null_mut()
         } else if align <= BLOCK_ALIGN {

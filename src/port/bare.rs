@@ -12,12 +12,8 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::hook::PENDING;
-use crate::heap::KnHeap;
-
-/// Enters the critical section and returns what `leave` needs to restore the state before.
-pub(crate) type LockEnter = unsafe extern "C" fn() -> usize;
-/// Leaves the critical section that gave `state`.
-pub(crate) type LockLeave = unsafe extern "C" fn(state: usize);
+use super::{LockEnter, LockLeave};
+use crate::heap::{KnHeap, KnStatus};
 
 static DEFAULT: AtomicPtr<KnHeap> = AtomicPtr::new(core::ptr::null_mut());
 static INSIDE: AtomicBool = AtomicBool::new(false);
@@ -26,16 +22,17 @@ static LEAVE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Sets the functions that guard the default heap; `None` brings the core's own mask back.
 /// To be called before the heap is shared with interrupts.
-pub(crate) fn set_lock(functions: Option<(LockEnter, LockLeave)>) {
+pub(crate) fn set_lock(functions: Option<(LockEnter, LockLeave)>) -> KnStatus {
     let (enter, leave) = match functions {
         Some((enter, leave)) => (enter as *mut c_void, leave as *mut c_void),
         None => (core::ptr::null_mut(), core::ptr::null_mut()),
     };
     ENTER.store(enter, Ordering::Release);
     LEAVE.store(leave, Ordering::Release);
+    KnStatus::Ok
 }
 
-pub(super) fn enter() -> usize {
+fn enter() -> usize {
     let raw = ENTER.load(Ordering::Acquire);
     // SAFETY: `ENTER` holds null or what `set_lock` made from a `LockEnter`.
     match unsafe { core::mem::transmute::<*mut c_void, Option<LockEnter>>(raw) } {
@@ -45,7 +42,7 @@ pub(super) fn enter() -> usize {
     }
 }
 
-pub(super) fn leave(state: usize) {
+fn leave(state: usize) {
     let raw = LEAVE.load(Ordering::Acquire);
     // SAFETY: `LEAVE` holds null or what `set_lock` made from a `LockLeave`.
     match unsafe { core::mem::transmute::<*mut c_void, Option<LockLeave>>(raw) } {
@@ -55,7 +52,7 @@ pub(super) fn leave(state: usize) {
     }
 }
 
-/// True inside [`with_default`].
+/// True inside [`locked`].
 pub(super) fn locked_by_me() -> bool {
     INSIDE.load(Ordering::Relaxed)
 }
@@ -78,9 +75,15 @@ pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
 /// delivers an error that was found.
 #[inline]
 pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
+    locked(|| work(DEFAULT.load(Ordering::Relaxed)))
+}
+
+/// Runs `work` inside the critical section, then delivers an error that was found.
+#[inline]
+pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
     let state = enter();
     INSIDE.store(true, Ordering::Relaxed);
-    let result = work(DEFAULT.load(Ordering::Relaxed));
+    let result = work();
     // SAFETY: still inside the critical section, which guards the slot.
     let pending = unsafe { PENDING.take() };
     INSIDE.store(false, Ordering::Relaxed);

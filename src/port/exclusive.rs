@@ -1,46 +1,28 @@
-//! A lock for a heap that a Rust program holds in a static.
+//! The lock of a heap that a Rust program holds in a static (`heap::Heap`).
 //!
-//! - Hosted: a spin lock of one byte; on bare metal the default heap's critical section, which is
-//!   what makes thread code and interrupt handlers exclusive on one core.
-//! - Not recursive: a heap never calls itself.
+//! - All of them are one lock, the default heap's: on bare metal the interrupt mask is one anyway; on
+//!   Unix it is the lock that is held across fork, so a program whose global allocator is Knoll may
+//!   fork with threads.
+//! - An error found under it reaches the hook after it was released, so the hook may allocate.
+//! - Not recursive: a Unix signal handler that allocates in the middle of an allocation of its own
+//!   thread ends the process, where it would wait for ever.
 //!
-//! Cost: one compare-and-swap and one store, or masking interrupts.
+//! Cost: as the default heap's lock; no bytes of its own.
 
-#[cfg(any(unix, target_arch = "wasm32"))]
-use core::sync::atomic::{AtomicBool, Ordering};
+use super::platform;
 
 /// See the module's head.
-pub(crate) struct Lock {
-    #[cfg(any(unix, target_arch = "wasm32"))]
-    held: AtomicBool,
-}
+pub(crate) struct Lock(());
 
 impl Lock {
-    /// Not held.
+    /// The lock, for one more heap.
     pub(crate) const fn new() -> Lock {
-        Lock {
-            #[cfg(any(unix, target_arch = "wasm32"))]
-            held: AtomicBool::new(false),
-        }
+        Lock(())
     }
 
-    /// Runs `work` while nobody else runs theirs.
-    #[cfg(any(unix, target_arch = "wasm32"))]
+    /// Runs `work` while nobody else runs theirs, then delivers an error that was found.
+    #[inline]
     pub(crate) fn with<R>(&self, work: impl FnOnce() -> R) -> R {
-        while self.held.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            core::hint::spin_loop();
-        }
-        let result = work();
-        self.held.store(false, Ordering::Release);
-        result
-    }
-
-    /// Runs `work` while nobody else runs theirs.
-    #[cfg(not(any(unix, target_arch = "wasm32")))]
-    pub(crate) fn with<R>(&self, work: impl FnOnce() -> R) -> R {
-        let state = super::bare::enter();
-        let result = work();
-        super::bare::leave(state);
-        result
+        platform::locked(work)
     }
 }

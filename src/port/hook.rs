@@ -69,13 +69,21 @@ impl Report {
     }
 }
 
-/// The report found while the default heap's lock is held. Guarded by that lock.
-pub(super) struct Pending(UnsafeCell<Option<Report>>);
+/// The report found while the default heap's lock is held. Guarded by that lock. All zero: none.
+pub(super) struct Pending(UnsafeCell<Waiting>);
+
+/// An `Option<Report>` whose `None` is all zero, so that it lies in zero-initialised data.
+struct Waiting {
+    status: KnStatus,
+    at: *const u8,
+    what: Option<&'static CStr>,
+}
 
 // SAFETY: every access is made with the default heap's lock held, which its methods demand.
 unsafe impl Sync for Pending {}
 
-pub(super) static PENDING: Pending = Pending(UnsafeCell::new(None));
+pub(super) static PENDING: Pending =
+    Pending(UnsafeCell::new(Waiting { status: KnStatus::Ok, at: core::ptr::null(), what: None }));
 
 impl Pending {
     /// Keeps `report` unless one waits already.
@@ -83,10 +91,11 @@ impl Pending {
     /// # Safety
     /// The caller holds the default heap's lock.
     unsafe fn put(&self, report: Report) {
+        let Report { status, at, what } = report;
         // SAFETY: the lock makes this the only access.
         let slot = unsafe { &mut *self.0.get() };
-        if slot.is_none() {
-            *slot = Some(report);
+        if slot.what.is_none() {
+            *slot = Waiting { status, at, what: Some(what) };
         }
     }
 
@@ -94,8 +103,11 @@ impl Pending {
     ///
     /// # Safety
     /// The caller holds the default heap's lock.
+    #[inline]
     pub(super) unsafe fn take(&self) -> Option<Report> {
         // SAFETY: the lock makes this the only access.
-        unsafe { (*self.0.get()).take() }
+        let slot = unsafe { &mut *self.0.get() };
+        let what = slot.what.take()?;
+        Some(Report { status: slot.status, at: slot.at, what })
     }
 }

@@ -6,7 +6,8 @@
 
 use core::ptr::null_mut;
 
-use super::{platform, report, with_default};
+use super::platform::{self, with_default};
+use super::report;
 use crate::heap::{KnHeap, KnStatus};
 
 /// Runs `request` on the default heap, and again if it answers null and the heap could grow.

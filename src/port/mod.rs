@@ -3,9 +3,9 @@
 //! # Guarantees
 //! - [`default_heap`] is null on bare metal until [`use_heap`] was called; elsewhere it is null only
 //!   when the system refuses memory.
-//! - [`with_default`] runs its closure with the default heap's lock held, and the error hook is never
-//!   called while that lock is held: an error found inside is delivered after the lock is released,
-//!   so the hook may allocate.
+//! - The default heap's lock (`with_default` on bare metal and WebAssembly, [`with_lock`] on Unix) is
+//!   never held while the error hook is called: an error found under it is delivered after it was
+//!   released, so the hook may allocate.
 //! - [`report`] outside the lock calls the hook at once. Without a hook it does nothing.
 //! - Nothing here allocates from a heap, and there is no initialised data: all statics are zero.
 //!
@@ -13,7 +13,7 @@
 //! ```text
 //!              capi, heap, hosted
 //!                      |
-//!    port   report  default_heap  use_heap  with_default
+//!    port   report  default_heap  use_heap  Lock
 //!                      |
 //!        +-------------+--------------+
 //!      bare           unix           wasm
@@ -44,12 +44,15 @@ use wasm as platform;
 #[cfg(not(unix))]
 pub(crate) mod manual;
 
-#[cfg(not(any(unix, target_arch = "wasm32")))]
-pub(crate) use bare::{set_lock, LockEnter, LockLeave};
 pub(crate) use exclusive::Lock;
-pub(crate) use hook::{report, set_error_hook, ErrorHook};
-pub(crate) use platform::{default_heap, use_heap, with_default};
+pub(crate) use hook::{report, set_error_hook};
+pub(crate) use platform::{default_heap, set_lock, use_heap};
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{discard, fork_lock, map, page_bytes, remap, thread_heap, unmap, with_lock, Errno, Span};
+
+/// Enters the critical section that guards the default heap; the result brings the state before back.
+pub(crate) type LockEnter = unsafe extern "C" fn() -> usize;
+/// Leaves the critical section whose entry answered `state`.
+pub(crate) type LockLeave = unsafe extern "C" fn(state: usize);

@@ -9,6 +9,7 @@ use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::hook::PENDING;
+use super::{LockEnter, LockLeave};
 use crate::heap::{KnHeap, KnHeapConfig, KnLayout, KnStatus};
 
 /// A WebAssembly page.
@@ -23,7 +24,7 @@ static INSIDE: AtomicBool = AtomicBool::new(false);
 /// The heap that `grow` made, the only one it makes larger.
 static GROWING: AtomicPtr<KnHeap> = AtomicPtr::new(null_mut());
 
-/// True inside [`with_default`].
+/// True inside [`locked`].
 pub(super) fn locked_by_me() -> bool {
     INSIDE.load(Ordering::Relaxed)
 }
@@ -49,8 +50,14 @@ pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
 #[inline]
 pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
     let heap = default_heap();
+    locked(|| work(heap))
+}
+
+/// Runs `work`, then delivers an error that was found.
+#[inline]
+pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
     INSIDE.store(true, Ordering::Relaxed);
-    let result = work(heap);
+    let result = work();
     // SAFETY: one thread, and `work` is over.
     let pending = unsafe { PENDING.take() };
     INSIDE.store(false, Ordering::Relaxed);
@@ -58,6 +65,11 @@ pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
         report.deliver();
     }
     result
+}
+
+/// The lock is not the program's business here.
+pub(crate) fn set_lock(_functions: Option<(LockEnter, LockLeave)>) -> KnStatus {
+    KnStatus::Unsupported
 }
 
 /// Makes room for `bytes` at a multiple of `align` in the growing heap; false: no memory, or `heap`

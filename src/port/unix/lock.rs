@@ -1,7 +1,7 @@
 //! The lock of the process heap.
 //!
 //! - All zeros is unlocked, so a static lock works before any start-up code.
-//! - [`Lock::acquire`] answers false instead of waiting for ever when the calling thread holds the
+//! - [`Futex::acquire`] answers false instead of waiting for ever when the calling thread holds the
 //!   lock already: a signal handler that interrupts the heap gets no memory, but no deadlock either.
 //! - No kernel object and no list of waiters lives in the process: a child of fork, which holds the
 //!   lock by its parent's prepare handler, releases it with a store.
@@ -20,15 +20,15 @@ const WAITED_FOR: u32 = 2;
 /// How often a waiting thread looks again before it sleeps: a heap operation takes about as long.
 const SPINS: u32 = 40;
 
-pub(crate) struct Lock {
+pub(crate) struct Futex {
     state: AtomicU32,
     /// Who holds it, see [`thread::identity`]; 0: nobody.
     owner: AtomicUsize,
 }
 
-impl Lock {
-    pub(crate) const fn new() -> Lock {
-        Lock { state: AtomicU32::new(FREE), owner: AtomicUsize::new(0) }
+impl Futex {
+    pub(crate) const fn new() -> Futex {
+        Futex { state: AtomicU32::new(FREE), owner: AtomicUsize::new(0) }
     }
 
     /// Waits for the lock and takes it; false, at once, iff this thread holds it.
@@ -48,7 +48,8 @@ impl Lock {
 
     #[cold]
     fn wait(&self) {
-        for _ in 0..SPINS {
+        // A count that the compiler knows would be unrolled into a page of code.
+        for _ in 0..core::hint::black_box(SPINS) {
             core::hint::spin_loop();
             if self.state.load(Ordering::Relaxed) == FREE
                 && self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()

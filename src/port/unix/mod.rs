@@ -14,15 +14,16 @@ mod thread;
 #[cfg(feature = "libc-names")]
 pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
-pub(crate) use lock::Lock;
+pub(crate) use lock::Futex;
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
 pub(crate) use thread::heap as thread_heap;
 
 use super::hook::{Report, PENDING};
-use crate::heap::KnHeap;
+use super::{LockEnter, LockLeave};
+use crate::heap::{KnHeap, KnStatus};
 
 /// Guards the process heap, and with it the pending report.
-static LOCK: Lock = Lock::new();
+static LOCK: Futex = Futex::new();
 
 /// True while the calling thread holds the process heap's lock.
 pub(super) fn locked_by_me() -> bool {
@@ -42,6 +43,15 @@ pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
+/// As [`with_lock`], for callers that have no answer when the lock is theirs already.
+#[inline]
+pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
+    match with_lock(work) {
+        Some(result) => result,
+        None => console::die(c"allocation in a signal handler", c"an allocation", 0),
+    }
+}
+
 /// Gives the lock up, then tells of an error that was found under it.
 ///
 /// # Safety
@@ -58,7 +68,7 @@ unsafe fn release_and_deliver() {
 }
 
 /// The lock itself, for fork handlers: they take and release it in different calls.
-pub(crate) fn fork_lock() -> &'static Lock {
+pub(crate) fn fork_lock() -> &'static Futex {
     &LOCK
 }
 
@@ -82,29 +92,15 @@ pub(crate) fn default_heap() -> *mut KnHeap {
     }
 }
 
+/// The lock is not the program's business here.
+pub(crate) fn set_lock(_functions: Option<(LockEnter, LockLeave)>) -> KnStatus {
+    KnStatus::Unsupported
+}
+
 /// Makes `heap` the calling thread's default (null: the process heap) and returns the one before.
 pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
     let before = default_heap();
     let own = if heap == crate::hosted::process_heap() { core::ptr::null_mut() } else { heap };
     thread::set_heap(own);
     before
-}
-
-/// Runs `work` on the thread's default heap: a heap of the thread's own without a lock, the process
-/// heap under its lock, which does not grow meanwhile. Null instead of a heap iff the system refuses
-/// memory or a signal handler interrupted the heap.
-#[inline]
-pub(crate) fn with_default<R>(work: impl FnOnce(*mut KnHeap) -> R) -> R {
-    let own = thread::heap();
-    if !own.is_null() {
-        return work(own);
-    }
-    let heap = crate::hosted::process_heap();
-    if !LOCK.acquire() {
-        return work(core::ptr::null_mut());
-    }
-    let result = work(heap);
-    // SAFETY: acquired above by this thread.
-    unsafe { release_and_deliver() };
-    result
 }
