@@ -1,0 +1,562 @@
+//! Corruption: every byte of the heap's own records spoiled, every wrong pointer freed.
+//!
+//! A small heap with used and free blocks in many arrangements is made once and kept as an
+//! image. Each case puts the image back, spoils one thing, does one call, and looks at what
+//! became of it:
+//!
+//! | ending | meaning |
+//! | --- | --- |
+//! | detected | the call answered an error, or the hook was told |
+//! | harmless | nothing detected, and nothing is wrong: `check` agrees, contents intact |
+//! | latent | nothing detected, contents intact, but `check` finds the records spoiled |
+//! | damage | a live block's contents, or memory outside the heap, were overwritten or given away |
+//! | crash | the process died, or an assertion in the library failed |
+//! | hang | the call did not return |
+//!
+//! The tables are printed, and are asserted: more damage, or less detected, than is written in
+//! `EXPECTED` fails. Crashes and hangs are never expected. The cases run in a child process
+//! ([`knoll_shadow::shield`]) between pages that nobody may touch, and a part of them under Miri.
+
+use knoll::heap::{KnBlock, KnHeap, KnLayout, KnStatus, KN_BLOCK_USED};
+use knoll_shadow::arena::Arena;
+use knoll_shadow::contents;
+use knoll_shadow::shadow::config;
+use knoll_shadow::shield::{self, Ending};
+use std::ffi::{c_char, c_void};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const LAYOUTS: [KnLayout; 3] = [KnLayout::Map, KnLayout::Compact, KnLayout::Wide];
+
+/// How many times the error hook was told something, in this process.
+static REPORTS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_report(_: KnStatus, _: *const c_void, _: *const c_char) {
+    REPORTS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A used block of the scene.
+#[derive(Clone, Copy)]
+struct Live {
+    at: *mut u8,
+    usable: usize,
+    tag: usize,
+}
+
+impl Live {
+    fn range(&self) -> (*mut u8, usize) {
+        (self.at, self.usable)
+    }
+}
+
+fn overlap(one: (*mut u8, usize), other: (*mut u8, usize)) -> bool {
+    one.0.addr() < other.0.addr() + other.1 && other.0.addr() < one.0.addr() + one.1
+}
+
+/// What a byte of the arena is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Of the control block's fixed fields: pointers, extent, layout.
+    Control,
+    /// Behind them: the tally, the bitmap of bins, their heads, the map.
+    Bins,
+    /// Of a block's header, or of the one behind the last block.
+    Header,
+    /// Of a free block's two ends, where links and sizes are.
+    Free,
+    /// A live block's own, or of a free block's middle.
+    Payload,
+}
+
+const PARTS: [(Part, &str); 4] = [
+    (Part::Control, "control block"),
+    (Part::Bins, "tally, bins, map"),
+    (Part::Header, "headers"),
+    (Part::Free, "free blocks' ends"),
+];
+
+/// A heap to be spoiled: its image, its live blocks and those freed.
+struct Scene {
+    arena: Arena,
+    heap: *mut KnHeap,
+    image: Vec<u8>,
+    live: Vec<Live>,
+    freed: Vec<*mut u8>,
+    parts: Vec<Part>,
+}
+
+impl Scene {
+    /// Used and free blocks alternate in every way: free ones alone, beside the start and the
+    /// end, several of one size, larger than any exact bin, cut from the top.
+    fn new(layout: KnLayout) -> Scene {
+        let arena = Arena::new(3000, 8);
+        // SAFETY: the arena lives as long as the scene; so below.
+        let heap = unsafe { KnHeap::create(arena.start(), arena.bytes(), &config(layout)) };
+        assert!(!heap.is_null(), "{layout:?}");
+        let sizes = [24, 1, 40, 24, 8, 100, 24, 300, 16, 56, 24, 8, 72, 410, 24, 33, 24, 250, 24, 61];
+        let mut live = Vec::new();
+        for (tag, &bytes) in sizes.iter().enumerate() {
+            // SAFETY: the heap is live.
+            let at = unsafe {
+                if tag % 7 == 6 {
+                    KnHeap::malloc_top(heap, bytes)
+                } else {
+                    KnHeap::malloc(heap, bytes)
+                }
+            };
+            assert!(!at.is_null(), "{layout:?}: the scene needs a larger arena");
+            // SAFETY: the block was just given.
+            let usable = unsafe { KnHeap::usable_size(heap, at) };
+            contents::write(at, usable, tag);
+            live.push(Live { at, usable, tag });
+        }
+        let mut freed = Vec::new();
+        for tag in [0, 3, 5, 6, 7, 10, 13, 14, 17] {
+            // SAFETY: the block is live.
+            assert_eq!(unsafe { KnHeap::free(heap, live[tag].at) }, KnStatus::Ok);
+            freed.push(live[tag].at);
+        }
+        live.retain(|block| !freed.contains(&block.at));
+        let image = arena.bytes_now();
+        let mut scene = Scene { arena, heap, image, live, freed, parts: Vec::new() };
+        scene.parts = scene.name_parts();
+        scene
+    }
+
+    fn name_parts(&self) -> Vec<Part> {
+        let base = self.arena.start().addr();
+        let mut blocks = Vec::new();
+        // SAFETY: the heap is live.
+        unsafe {
+            KnHeap::walk(self.heap, &mut |block: &KnBlock| {
+                blocks.push((block.start.addr() - base, block.size, block.state == KN_BLOCK_USED));
+                true
+            });
+        }
+        let first = blocks[0].0;
+        // What a block takes beside its payload is the header of the next one.
+        let one = self.live[0];
+        let taken = blocks.iter().find(|block| block.0 == one.at.addr() - base).expect("a used block");
+        let lead = taken.1 - one.usable;
+        let control = self.heap.addr() - base;
+        let mut parts = vec![Part::Payload; self.arena.bytes()];
+        parts[first - lead..].fill(Part::Header);
+        parts[control..first - lead].fill(Part::Bins);
+        parts[control..control + size_of::<KnHeap>()].fill(Part::Control);
+        for (start, size, used) in blocks {
+            let end = start + size - lead;
+            parts[start..end].fill(Part::Payload);
+            if !used {
+                parts[start..end.min(start + 16)].fill(Part::Free);
+                parts[end - 8.min(end - start)..end].fill(Part::Free);
+            }
+        }
+        parts
+    }
+
+    /// The heap as it was, and the hook set.
+    fn reset(&self) {
+        self.arena.restore(&self.image);
+        REPORTS.store(0, Ordering::SeqCst);
+    }
+
+    fn poke(&self, offset: usize, value: u8) {
+        assert!(offset < self.arena.bytes());
+        // SAFETY: inside the arena.
+        unsafe { self.arena.start().add(offset).write(value) };
+    }
+
+    /// Whether each live block that is not gone holds its contents and no guard byte has changed.
+    fn intact(&self, gone: Gone) -> bool {
+        self.live
+            .iter()
+            .filter(|block| gone.keeps(block))
+            .all(|block| contents::compare(block.at, block.usable, block.tag).is_ok())
+            && self.arena.check_guards().is_ok()
+    }
+
+    /// Whether a block lies in the arena apart from the live ones and those just taken.
+    fn fits(&self, block: (*mut u8, usize), taken: &[(*mut u8, usize)]) -> bool {
+        self.arena.holds(block.0, block.1)
+            && !self.live.iter().any(|live| overlap(block, live.range()))
+            && !taken.iter().any(|&other| overlap(block, other))
+    }
+
+    /// What `check` answers at the end of a case.
+    fn sound(&self) -> bool {
+        // SAFETY: the heap lives in the arena, spoiled or not: that is what is tested.
+        unsafe { KnHeap::check(self.heap) == KnStatus::Ok }
+    }
+
+    /// Does one call on a heap that was spoiled, and names what became of it.
+    fn judge(&self, action: Action) -> Outcome {
+        let (refused, gone, given) = action.take(self);
+        if let Some((at, bytes)) = given {
+            let kept = self.live.iter().filter(|block| gone.keeps(block));
+            if !self.arena.holds(at, bytes) || kept.into_iter().any(|block| overlap((at, bytes), block.range())) {
+                return Outcome::Damage;
+            }
+            contents::write(at, bytes, 999);
+        }
+        if !self.intact(gone) {
+            Outcome::Damage
+        } else if refused || REPORTS.load(Ordering::SeqCst) > 0 {
+            Outcome::Detected
+        } else if self.sound() {
+            Outcome::Harmless
+        } else {
+            Outcome::Latent
+        }
+    }
+
+    /// Frees or reallocates what is no live block: it must be refused and nothing changed.
+    fn judge_wrong(&self, action: Action) -> Outcome {
+        let before = self.arena.bytes_now();
+        let (refused, _, _) = action.take(self);
+        let reported = REPORTS.load(Ordering::SeqCst) > 0;
+        if refused && reported && self.arena.bytes_now() == before && self.arena.check_guards().is_ok() {
+            Outcome::Detected
+        } else {
+            Outcome::Damage
+        }
+    }
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Check,
+    /// Of the live block with this number.
+    Free(usize),
+    Malloc(usize),
+    MallocTop(usize),
+    Aligned(usize, usize),
+    /// Of the live block with this number, to this many bytes.
+    Realloc(usize, usize),
+    /// Of any address.
+    FreeAt(*mut u8),
+    /// Likewise, to this many bytes.
+    ReallocAt(*mut u8, usize),
+    /// Blocks of this size until there are no more; all of them and all live ones freed.
+    Churn(usize),
+}
+
+/// Which live blocks a call has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    None,
+    One(*mut u8),
+    All,
+}
+
+impl Gone {
+    fn keeps(self, block: &Live) -> bool {
+        match self {
+            Gone::None => true,
+            Gone::One(at) => at != block.at,
+            Gone::All => false,
+        }
+    }
+}
+
+/// Was it refused; which live blocks are gone; which bytes were given.
+type Answer = (bool, Gone, Option<(*mut u8, usize)>);
+
+impl Action {
+    /// The calls that every spoiled byte is tried with.
+    fn all(scene: &Scene) -> Vec<Action> {
+        let mut all = vec![Action::Check];
+        all.extend((0..scene.live.len()).map(Action::Free));
+        all.extend([1, 24, 25, 60, 100, 260, 400].map(Action::Malloc));
+        all.extend([8, 90].map(Action::MallocTop));
+        all.push(Action::Aligned(64, 40));
+        all.extend([16, 120].map(Action::Churn));
+        all.extend((0..scene.live.len()).step_by(2).map(|index| Action::Realloc(index, 130)));
+        all.extend((1..scene.live.len()).step_by(3).map(|index| Action::Realloc(index, 2)));
+        all
+    }
+
+    fn take(self, scene: &Scene) -> Answer {
+        let heap = scene.heap;
+        let given = |at: *mut u8, bytes| (!at.is_null()).then_some((at, bytes));
+        // SAFETY: the memory is the arena's; what the heap makes of it is what is tested.
+        unsafe {
+            match self {
+                Action::Check => (KnHeap::check(heap) != KnStatus::Ok, Gone::None, None),
+                Action::Free(index) => {
+                    let at = scene.live[index].at;
+                    let status = KnHeap::free(heap, at);
+                    match status {
+                        KnStatus::Ok => (false, Gone::One(at), None),
+                        _ => (true, Gone::None, None),
+                    }
+                }
+                Action::Malloc(bytes) => (false, Gone::None, given(KnHeap::malloc(heap, bytes), bytes)),
+                Action::MallocTop(bytes) => (false, Gone::None, given(KnHeap::malloc_top(heap, bytes), bytes)),
+                Action::Aligned(align, bytes) => {
+                    (false, Gone::None, given(KnHeap::aligned_alloc(heap, align, bytes), bytes))
+                }
+                Action::Realloc(index, bytes) => {
+                    let block = scene.live[index];
+                    let at = KnHeap::realloc(heap, block.at, bytes);
+                    let kept = block.usable.min(bytes);
+                    if at.is_null() {
+                        return (false, Gone::None, None);
+                    }
+                    // Outside the arena it must not be read; the judge sees that it is.
+                    let lost = scene.arena.holds(at, kept) && contents::compare(at, kept, block.tag).is_err();
+                    (false, Gone::One(block.at), if lost { Some((at, usize::MAX)) } else { given(at, bytes) })
+                }
+                Action::FreeAt(at) => (KnHeap::free(heap, at) != KnStatus::Ok, Gone::None, None),
+                Action::ReallocAt(at, bytes) => {
+                    let at = KnHeap::realloc(heap, at, bytes);
+                    (at.is_null(), Gone::None, given(at, bytes))
+                }
+                Action::Churn(bytes) => {
+                    let mut taken = Vec::new();
+                    while let Some(at) = given(KnHeap::malloc(heap, bytes), bytes) {
+                        taken.push(at);
+                        if taken.len() > scene.arena.bytes() || !scene.fits(at, &taken[..taken.len() - 1]) {
+                            return (false, Gone::None, Some((at.0, usize::MAX)));
+                        }
+                        at.0.write_bytes(0xee, bytes);
+                    }
+                    if !scene.intact(Gone::None) {
+                        return (false, Gone::None, Some((std::ptr::null_mut(), 1)));
+                    }
+                    let all = scene.live.iter().map(|block| block.at).chain(taken.iter().map(|at| at.0));
+                    let refused = all.filter(|&at| KnHeap::free(heap, at) != KnStatus::Ok).count();
+                    (refused > 0, Gone::All, None)
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Outcome {
+    Detected,
+    Harmless,
+    Latent,
+    Damage,
+}
+
+/// How many cases ended in which way.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Counts {
+    detected: usize,
+    harmless: usize,
+    latent: usize,
+    damage: usize,
+    crash: usize,
+    hang: usize,
+}
+
+impl Counts {
+    fn add(&mut self, ending: Ending) {
+        let place = match ending {
+            Ending::Returned(value) if value == Outcome::Detected as u8 => &mut self.detected,
+            Ending::Returned(value) if value == Outcome::Harmless as u8 => &mut self.harmless,
+            Ending::Returned(value) if value == Outcome::Latent as u8 => &mut self.latent,
+            Ending::Returned(_) => &mut self.damage,
+            Ending::Crashed => &mut self.crash,
+            Ending::Hung => &mut self.hang,
+        };
+        *place += 1;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Counts { detected, harmless, latent, damage, crash, hang } = self;
+        let all = detected + harmless + latent + damage + crash + hang;
+        write!(f, "{all:8} {detected:9} {harmless:9} {latent:8} {damage:8} {crash:6} {hang:5}")
+    }
+}
+
+fn heading(what: &str) {
+    println!(
+        "\n{what:<34}{:>8} {:>9} {:>9} {:>8} {:>8} {:>6} {:>5}",
+        "cases", "detected", "harmless", "latent", "damage", "crash", "hang"
+    );
+}
+
+/// Under Miri every `stride`th case is run, which is enough to meet each kind.
+fn stride(cases: usize) -> usize {
+    if cfg!(miri) {
+        cases.div_ceil(60).max(1)
+    } else {
+        1
+    }
+}
+
+/// Runs the cases in the shield, the error hook counting.
+fn run<C: Copy + fmt::Debug>(scene: &Scene, cases: &[C], spoil: impl Fn(C) -> Outcome) -> Counts {
+    knoll::capi::errors::kn_on_error(Some(count_report));
+    let cases: Vec<C> = cases.iter().step_by(stride(cases.len())).copied().collect();
+    let show = std::env::var("KNOLL_SHOW").unwrap_or_default();
+    let mut counts = Counts::default();
+    let endings = shield::run(cases.len(), |index| {
+        scene.reset();
+        spoil(cases[index]) as u8
+    });
+    for (case, ending) in cases.iter().zip(endings) {
+        let shown = match ending {
+            Ending::Returned(value) if value == Outcome::Damage as u8 => show.contains("damage"),
+            Ending::Returned(value) if value == Outcome::Latent as u8 => show.contains("latent"),
+            Ending::Crashed => show.contains("crash"),
+            Ending::Hung => show.contains("hang"),
+            Ending::Returned(_) => false,
+        };
+        if shown {
+            println!("  {ending:?}: {case:?}");
+        }
+        counts.add(ending);
+    }
+    counts
+}
+
+/// Each byte of a part: each bit flipped, all bits, one up, one down.
+fn spoiled_values(byte: u8) -> Vec<u8> {
+    let mut values: Vec<u8> = (0..8).map(|bit| byte ^ 1 << bit).collect();
+    values.extend([!byte, 0, 0xff, byte.wrapping_add(1), byte.wrapping_sub(1)]);
+    values.sort_unstable();
+    values.dedup();
+    values.retain(|&value| value != byte);
+    values
+}
+
+/// Spoils every byte of one part and tries every action on each.
+fn spoil_part(layout: KnLayout, part: Part) -> Counts {
+    let scene = Scene::new(layout);
+    let mut cases = Vec::new();
+    for (offset, _) in scene.parts.iter().enumerate().filter(|(_, &found)| found == part) {
+        for value in spoiled_values(scene.image[offset]) {
+            cases.extend(Action::all(&scene).into_iter().map(|action| (offset, value, action)));
+        }
+    }
+    run(&scene, &cases, |(offset, value, action)| {
+        scene.poke(offset, value);
+        scene.judge(action)
+    })
+}
+
+/// A program that writes past the end of a block by some bytes, and then calls.
+fn overflow(layout: KnLayout, bytes: usize) -> Counts {
+    let scene = Scene::new(layout);
+    let base = scene.arena.start().addr();
+    let mut cases = Vec::new();
+    for (index, block) in scene.live.iter().enumerate() {
+        let end = block.at.addr() + block.usable - base;
+        // What would spoil a neighbour's contents is the program's own loss: only records count.
+        let records = |at: usize| scene.parts.get(at).is_some_and(|&part| part != Part::Payload);
+        if !(end..end + bytes).all(records) {
+            continue;
+        }
+        for value in [0x00, 0x41, 0xff] {
+            cases.push((end, value, Action::Free(index)));
+            cases.extend((0..scene.live.len()).map(|other| (end, value, Action::Free(other))));
+            cases.push((end, value, Action::Realloc(index, 130)));
+            cases.push((end, value, Action::Churn(16)));
+            cases.push((end, value, Action::Check));
+        }
+    }
+    run(&scene, &cases, |(end, value, action)| {
+        (end..end + bytes).for_each(|at| scene.poke(at, value));
+        scene.judge(action)
+    })
+}
+
+/// Pointers beside live ones, and freed ones: `free` and `realloc` of each.
+fn wrong_pointers(layout: KnLayout) -> Counts {
+    let scene = Scene::new(layout);
+    let mut cases = Vec::new();
+    let around = |at: *mut u8| (-64..=64isize).map(move |distance| at.wrapping_offset(distance));
+    let starts = scene.live.iter().map(|block| block.at).chain(scene.freed.iter().copied());
+    let mut wrong: Vec<*mut u8> = starts.flat_map(around).collect();
+    wrong.sort_unstable();
+    wrong.dedup();
+    wrong.retain(|&at| scene.live.iter().all(|block| block.at != at));
+    for at in wrong {
+        cases.extend([Action::FreeAt(at), Action::ReallocAt(at, 4), Action::ReallocAt(at, 500)]);
+    }
+    run(&scene, &cases, |action| scene.judge_wrong(action))
+}
+
+/// Two blocks freed in either order, others or none freed between, and one of them again.
+fn double_frees(layout: KnLayout) -> Counts {
+    let scene = Scene::new(layout);
+    let count = scene.live.len();
+    let mut cases = Vec::new();
+    for first in 0..count {
+        for second in 0..count {
+            for again in [first, second] {
+                cases.push((first, second, again));
+            }
+        }
+    }
+    run(&scene, &cases, |(first, second, again)| {
+        for index in if first == second { vec![first] } else { vec![first, second] } {
+            // SAFETY: the block is live.
+            assert_eq!(unsafe { KnHeap::free(scene.heap, scene.live[index].at) }, KnStatus::Ok);
+        }
+        scene.judge_wrong(Action::FreeAt(scene.live[again].at))
+    })
+}
+
+/// What is known of one row of a table.
+type Known = (&'static str, Counts);
+
+/// Prints a row; names it if fewer cases were detected, or more went wrong, than is known.
+fn hold(title: &str, found: Counts, known: &[Known], worse: &mut Vec<String>) {
+    println!("  {title:<32}{found}");
+    let known = known.iter().find(|known| title.starts_with(known.0)).map(|known| known.1).unwrap_or_default();
+    let holds = found.detected >= known.detected
+        && found.latent <= known.latent
+        && found.damage <= known.damage
+        && found.crash <= known.crash
+        && found.hang <= known.hang;
+    if !holds && !cfg!(miri) {
+        worse.push(format!("{title}: found {found:?}, known {known:?}"));
+    }
+}
+
+fn conclude(worse: &[String]) {
+    assert!(worse.is_empty(), "{worse:#?}\nKNOLL_SHOW=damage,latent,crash,hang names the cases");
+}
+
+#[test]
+fn spoiled_records_are_detected_or_harmless() {
+    let mut worse = Vec::new();
+    for layout in LAYOUTS {
+        heading(&format!("{layout:?}: each byte spoiled"));
+        for (part, name) in PARTS {
+            hold(name, spoil_part(layout, part), &[], &mut worse);
+        }
+    }
+    conclude(&worse);
+}
+
+#[test]
+fn overflows_are_detected_or_harmless() {
+    let mut worse = Vec::new();
+    for layout in LAYOUTS {
+        heading(&format!("{layout:?}: written past a block"));
+        for bytes in [1, 4, 8, 16] {
+            hold(&format!("by {bytes} bytes"), overflow(layout, bytes), &[], &mut worse);
+        }
+    }
+    conclude(&worse);
+}
+
+#[test]
+fn wrong_pointers_are_refused() {
+    let mut worse = Vec::new();
+    for layout in LAYOUTS {
+        heading(&format!("{layout:?}: freed wrongly"));
+        hold("pointers within 64 bytes", wrong_pointers(layout), &[], &mut worse);
+        hold("double frees", double_frees(layout), &[], &mut worse);
+    }
+    conclude(&worse);
+}

@@ -1,0 +1,22 @@
+//! What Knoll's proof is made of: the tests in `tests/` and the targets in `fuzz/` share it.
+//!
+//! ```text
+//!   random ── sizes, seeds ──┐
+//!   op ────── one operation ─┴─► plan ── a run of many ──► shadow ── the heap and what must be true of it
+//!                                  │                          │
+//!                                  └─ shrink: fewest          └─ arena: memory between guards
+//!                                     operations that fail       shield: cases that may crash
+//! ```
+//!
+//! A [`shadow::Shadow`] drives one [`knoll::heap::KnHeap`] and keeps, outside the heap, the
+//! range and the contents of every live block. Whatever the heap answers is held against that.
+
+pub mod arena;
+pub mod contents;
+pub mod op;
+pub mod plan;
+pub mod random;
+pub mod shadow;
+pub mod shield;
+pub mod shrink;
+pub mod tally;
