@@ -9,6 +9,7 @@
 //! - a bare target's archive has no initialised data and next to no zeroed data;
 //! - two Rust-built archives link into one program and both work, on the host and as firmware.
 
+use crate::header::declared_functions;
 use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
 use crate::util::{self, announce, build_static, capture, note, program, root, work_dir, Tally};
 use anyhow::{bail, Context, Result};
@@ -28,6 +29,9 @@ pub struct Args {
     /// Only these targets
     #[arg(long = "target")]
     targets: Vec<String>,
+    /// Where to put them
+    #[arg(long, default_value = "dist")]
+    out: PathBuf,
 }
 
 /// The targets that are packaged, and what each is for.
@@ -55,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
         let names: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
         bail!("no such target; there are {}", names.join(", "));
     }
-    let dist = root().join("dist");
+    let dist = root().join(&args.out);
     let mut tally = Tally::default();
     for (target, what) in chosen {
         announce(format!("{target}: {what}"));
@@ -111,7 +115,7 @@ fn write_sums(dist: &Path) -> Result<()> {
     }
     let text: String = lines.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
     std::fs::write(dist.join("SHA256SUMS"), text)?;
-    note(format!("dist/SHA256SUMS: {} files", lines.len()));
+    note(format!("{}: {} files", shown(&dist.join("SHA256SUMS")), lines.len()));
     Ok(())
 }
 
@@ -138,7 +142,7 @@ fn verify(target: &str, archive: &Path, tally: &mut Tally) {
 
 /// All state hangs off a heap; the platform layer's default heap, its lock and the error hook are
 /// the only statics of a bare target.
-const STATICS: u64 = 32;
+const STATICS: u64 = 64;
 
 fn none_of(what: &str, names: Vec<&String>) -> Result<()> {
     if names.is_empty() {
@@ -153,31 +157,12 @@ fn only_public(symbols: &Symbols) -> Result<()> {
 }
 
 fn as_declared(symbols: &Symbols) -> Result<()> {
-    let declared = declared_functions()?;
-    none_of("declared but not there", declared.iter().filter(|name| !symbols.global.contains(*name)).collect())?;
-    none_of("there but not declared", symbols.public().filter(|name| !declared.contains(*name)).collect())
-}
-
-/// The functions that knoll.h declares.
-pub fn declared_functions() -> Result<BTreeSet<String>> {
-    let header = std::fs::read_to_string(root().join("include/knoll.h")).context("include/knoll.h")?;
-    let mut names = BTreeSet::new();
-    for line in header.lines() {
-        if line.starts_with(['/', ' ', '#', '*']) {
-            continue;
-        }
-        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(');
-        names.extend(
-            words
-                .filter_map(|word| word.split_once('('))
-                .map(|(name, _)| name.to_owned())
-                .filter(|name| is_public(name)),
-        );
-    }
-    if names.is_empty() {
+    let declared = declared_functions(&std::fs::read_to_string(root().join("include/knoll.h"))?);
+    if declared.is_empty() {
         bail!("knoll.h declares no function; is the pattern still right?");
     }
-    Ok(names)
+    none_of("declared but not there", declared.iter().filter(|name| !symbols.global.contains(*name)).collect())?;
+    none_of("there but not declared", symbols.public().filter(|name| !declared.contains(*name)).collect())
 }
 
 /// Mangled names keep their path: `4core9panicking`, `4core3fmt`.

@@ -9,10 +9,12 @@
 //!   what the source gives. It also compiles the header alone as C99, C11, C17, C++11 and C++17
 //!   with every warning an error, included twice, on the host and with the Arm compiler.
 
+use crate::localise::is_public;
 use crate::util::{announce, capture, note, program, root, version, work_dir, Tally};
 use anyhow::{bail, Context, Result};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Options of `cargo xtask header`.
 #[derive(clap::Args)]
@@ -56,6 +58,9 @@ pub fn generate() -> Result<String> {
     let (introduction, chapters) = read_chapters()?;
     config.header = Some(opening(&introduction));
     config.after_includes = Some(macros(&version()?)?);
+    // libc declares its own names; the shared library only defines them.
+    let functions = chapters.iter().flat_map(|chapter| &chapter.functions);
+    config.export.exclude.extend(functions.filter(|name| !is_public(name)).cloned());
     let bindings = cbindgen::Builder::new()
         .with_crate_and_name(root(), "libknoll")
         .with_config(config)
@@ -208,6 +213,10 @@ fn for_c_reader(line: &str) -> String {
         let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
         line = format!("{}KN_STATUS_{}{}", &line[..at], shouting(&rest[..end]), &rest[end..]);
     }
+    // Every structure has a typedef of its name: uses need no tag.
+    if !line.starts_with("typedef struct") {
+        line = line.replace("struct Kn", "Kn");
+    }
     // The values are named KN_OK and KN_E_NO_MEMORY, not KN_STATUS_…: shorter where they are read most.
     line.replace("KN_STATUS_OK", "KN_OK").replace("KN_STATUS_", "KN_E_")
 }
@@ -224,15 +233,14 @@ fn shouting(name: &str) -> String {
     out
 }
 
-/// Puts each chapter's heading before the documentation of its first function.
+/// Puts each chapter's heading before the documentation of its first function; a chapter that
+/// declares none has no heading.
 fn with_chapters(text: &str, chapters: &[Chapter]) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut headings: Vec<(usize, &Chapter)> = Vec::new();
     for chapter in chapters {
-        let declared = chapter.functions.iter().find_map(|name| {
-            lines.iter().position(|line| !line.starts_with([' ', '*', '/', '#']) && line.contains(&format!("{name}(")))
-        });
-        let Some(mut at) = declared else { continue };
+        let first = chapter.functions.iter().find_map(|name| lines.iter().position(|line| declares(line, name)));
+        let Some(mut at) = first else { continue };
         while at > 0 && !lines[at - 1].trim().is_empty() {
             at -= 1;
         }
@@ -252,6 +260,22 @@ fn with_chapters(text: &str, chapters: &[Chapter]) -> String {
     out
 }
 
+/// Is this the line of the header that declares the function?
+fn declares(line: &str, name: &str) -> bool {
+    !line.starts_with([' ', '*', '/', '#']) && declared_name(line) == Some(name)
+}
+
+/// The identifier before the first parenthesis.
+fn declared_name(line: &str) -> Option<&str> {
+    line.split_once('(')?.0.rsplit([' ', '*']).next()
+}
+
+/// The functions that a header declares.
+pub fn declared_functions(header: &str) -> BTreeSet<String> {
+    let lines = header.lines().filter(|line| !line.starts_with([' ', '*', '/', '#']));
+    lines.filter_map(declared_name).filter(|name| is_public(name)).map(str::to_owned).collect()
+}
+
 // ---------------------------------------------------------------- checking
 
 /// Fails with a unified diff when the committed header is not the fresh one.
@@ -265,6 +289,7 @@ fn compare(committed: &Path, fresh: &str) -> Result<()> {
     bail!("it is not: run `make header`\n{}", String::from_utf8_lossy(&diff.stdout))
 }
 
+/// The compilers and dialects in which the header must be clean.
 const DIALECTS: &[&[&str]] = &[
     &["gcc", "-std=c99", "-x", "c"],
     &["gcc", "-std=c11", "-x", "c"],
@@ -338,7 +363,22 @@ fn enums(header: &str) -> Vec<String> {
     names
 }
 
-/// Where the committed header lies, for the commands that ship it.
-pub fn committed() -> PathBuf {
-    root().join("include/knoll.h")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_speak_to_c_readers() {
+        let generated =
+            "/**\n * See [`KnStatus::NoMemory`].\n *\n * # Safety\n * Rust only.\n */\nvoid f(struct KnHeap *h);\n";
+        assert_eq!(for_c_readers(generated), "/** See `KN_E_NO_MEMORY`. */\nvoid f(KnHeap *h);\n");
+    }
+
+    #[test]
+    fn finds_declarations_by_their_whole_name() {
+        assert!(declares("KN_NODISCARD void *kn_malloc(size_t size)", "kn_malloc"));
+        assert!(!declares("KN_NODISCARD void *kn_malloc(size_t size)", "malloc"));
+        assert!(!declares(" * kn_malloc(size_t size)", "kn_malloc"));
+        assert_eq!(declared_functions("void *kn_a(int);\nint b(void);\n").len(), 1);
+    }
 }

@@ -3,9 +3,12 @@
 //! Each command is one module with a clap `Args` structure and `run(Args) -> anyhow::Result<()>`.
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
+mod bench;
 mod dist;
 mod header;
+mod install;
 mod localise;
+mod run;
 mod size;
 mod test;
 mod util;
@@ -24,12 +27,22 @@ struct Cli {
 /// One variant for each command; its module says what it does.
 #[derive(Subcommand)]
 enum Command {
+    /// Measure Knoll and its rivals as firmware: instructions, memory, code size; writes docs/figures.md
+    Bench(bench::Args),
+    /// Compare Knoll's instruction counts with the checked-in table
+    Counts(bench::counts::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
     Dist(dist::Args),
     /// Generate include/knoll.h, or check it
     Header(header::Args),
+    /// Install library, header, pkg-config and CMake files
+    Install(install::Args),
+    /// Run Lua on Knoll, here and in the emulated Cortex-M4, and report side by side
+    Run(run::Args),
     /// Code size of each public function, and of libknoll.so
     Size(size::Args),
+    /// How much payload Knoll's layouts hold, natively, in seconds
+    Occupancy(bench::occupancy::Args),
     /// Run every test, or the steps named
     Test(test::Args),
     /// Say where things are: the root, the target directory, the toolchain
@@ -38,9 +51,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(args),
+        Command::Counts(args) => bench::counts::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Header(args) => header::run(args),
+        Command::Install(args) => install::run(args),
+        Command::Run(args) => run::run(args),
         Command::Size(args) => size::run(args),
+        Command::Occupancy(args) => bench::occupancy::run(args),
         Command::Test(args) => test::run(args),
         Command::Where => util::print_places(),
     };

@@ -21,6 +21,15 @@ pub fn version() -> Result<String> {
     Ok(line.context("Cargo.toml names no version")?.trim_end_matches('"').to_owned())
 }
 
+/// The name by which programs ask for the shared library: before 1.0 each minor version has its
+/// own binary interface, as Cargo's rules say.
+pub fn soname() -> Result<String> {
+    let version = version()?;
+    let mut parts = version.split('.');
+    let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
+    Ok(if major == "0" { format!("libknoll.so.0.{minor}") } else { format!("libknoll.so.{major}") })
+}
+
 /// The repository's root directory.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
@@ -85,6 +94,11 @@ pub fn announce(what: impl AsRef<str>) {
 /// A detail under the last heading.
 pub fn note(what: impl AsRef<str>) {
     eprintln!("    {}", what.as_ref());
+}
+
+/// A path as one would type it from the root directory.
+pub fn root_relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
 /// A command line as one would type it: settings first, paths under the root made relative.
@@ -182,9 +196,15 @@ pub struct Library<'a> {
 }
 
 impl Library<'_> {
-    /// Builds `libknoll.so` and returns its path.
+    /// Builds `libknoll.so` and returns its path; its soname lies beside it as a link, so that
+    /// what was linked with `-L` on that directory also runs with it.
     pub fn shared(&self) -> Result<PathBuf> {
-        self.build("cdylib", "shared", "libknoll.so")
+        let built = self.build("cdylib", "shared", "libknoll.so")?;
+        let link = built.with_file_name(soname()?);
+        if !link.exists() {
+            std::os::unix::fs::symlink("libknoll.so", &link).with_context(|| format!("{}", link.display()))?;
+        }
+        Ok(built)
     }
 
     /// Builds the raw static archive `libknoll.a` (not yet localised, see `dist`) and returns its path.
@@ -209,6 +229,9 @@ impl Library<'_> {
             built.push(target);
         }
         built.extend(["release", file]);
+        if crate_type == "cdylib" {
+            command.args(["--", "-C", &format!("link-arg=-Wl,-soname,{}", soname()?)]);
+        }
         run(&mut command)?;
 
         let mut name = features.join("+");
