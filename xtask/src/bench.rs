@@ -1,0 +1,169 @@
+//! `cargo xtask bench` (`make bench`): Knoll and the allocators it is measured against, as Cortex-M firmware.
+//!
+//! - One firmware for each allocator, on one C driver (`benches/embedded`), run by the emulator, which counts every
+//!   instruction of every call exactly. Nothing here depends on the machine's speed: the figures repeat to the digit.
+//! - Prints the tables, keeps them in `benches/embedded/results` and writes `docs/figures.md` from them, the targets
+//!   beside what was measured.
+//! - `cargo xtask occupancy` gives the memory figures alone, natively, in seconds; `cargo xtask counts` guards Knoll's
+//!   instruction counts in the tests.
+
+mod contenders;
+pub mod counts;
+mod emulate;
+pub mod occupancy;
+mod report;
+mod results;
+mod table;
+mod targets;
+mod traces;
+
+use crate::util;
+use anyhow::{Context, Result};
+use contenders::{Contender, Machine};
+use indicatif::{ProgressBar, ProgressStyle};
+use results::{Counts, Fit};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// The RAM budgets of the synthetic workloads, in bytes.
+const BUDGETS: [u32; 2] = [64 << 10, 256 << 10];
+/// The synthetic workloads, as `workloads.h` names them.
+const WORKLOADS: [&str; 7] = ["a", "b", "lifo", "fifo", "comb", "double", "grow"];
+/// The driver's commands that find how memory is used.
+const FIT_COMMANDS: &[&str] =
+    &["facts", "65536", "occupancy", "65536", "occupancy", "262144", "shift", "65536", "smallest", "all"];
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these allocators; then nothing is stored
+    #[arg(value_enum)]
+    contenders: Vec<Contender>,
+    /// Another directory of *.trace.gz; then nothing is stored
+    #[arg(long)]
+    traces: Option<std::path::PathBuf>,
+    /// Programs that run side by side
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+/// Everything that was measured.
+#[derive(Default)]
+pub struct Findings {
+    pub fits: BTreeMap<Contender, Fit>,
+    pub counts: BTreeMap<(Machine, Contender), Counts>,
+    pub sizes: BTreeMap<(Machine, Contender), u64>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let complete = args.contenders.is_empty() && args.traces.is_none();
+    let chosen = if args.contenders.is_empty() { Contender::ALL.to_vec() } else { args.contenders };
+    let directory = args.traces.unwrap_or_else(|| util::root().join("traces"));
+
+    util::announce("Building one firmware for each allocator and machine");
+    let emulator = util::emu_binary()?;
+    let (traces, assembly) = traces::convert(&directory, &util::work_dir("bench/traces")?)?;
+    let mut programs = BTreeMap::new();
+    let mut findings = Findings::default();
+    for machine in [Machine::M4, Machine::M0] {
+        for contender in &chosen {
+            programs.insert((machine, *contender), contenders::program(*contender, machine, &assembly)?);
+            findings.sizes.insert((machine, *contender), contenders::code_size(*contender, machine)?);
+        }
+    }
+
+    util::announce("Measuring how memory is used, on the Cortex-M4 (one run for each allocator)");
+    let jobs: Vec<Contender> = chosen.clone();
+    let fits = side_by_side(
+        args.jobs,
+        &jobs,
+        |contender| contender.name().to_owned(),
+        |contender| {
+            let commands: Vec<String> = FIT_COMMANDS.iter().map(|word| (*word).to_owned()).collect();
+            let outcome = emulate::run(&emulator, &programs[&(Machine::M4, *contender)], Machine::M4, &commands)?;
+            let mut fit = Fit::default();
+            fit.read(&outcome.lines)?;
+            Ok(fit)
+        },
+    )?;
+    findings.fits = jobs.into_iter().zip(fits).collect();
+
+    util::announce("Counting the instructions of every call (one run for each allocator and machine)");
+    let jobs: Vec<(Machine, Contender)> = programs.keys().copied().collect();
+    let name = |(machine, contender): &(Machine, Contender)| format!("{} on {}", contender.name(), machine.name());
+    let counts = side_by_side(args.jobs, &jobs, name, |job| {
+        let commands = count_commands(&BUDGETS, &findings.fits[&job.1], &traces);
+        let outcome = emulate::run(&emulator, &programs[job], job.0, &commands)?;
+        Ok(Counts(outcome.counts))
+    })?;
+    findings.counts = jobs.into_iter().zip(counts).collect();
+
+    for table in report::all(&findings) {
+        println!("\n{}\n{}", table.title, table.terminal());
+    }
+    if complete {
+        report::store(&findings, &contenders::sources().join("results"))?;
+        report::document(&findings, &util::root().join("docs/figures.md"))?;
+    }
+    println!("\n{}", targets::summary(&findings));
+    Ok(())
+}
+
+/// The driver's commands that count all workloads in the budgets, and each trace in its smallest heap.
+fn count_commands(budgets: &[u32], fit: &Fit, traces: &[traces::Trace]) -> Vec<String> {
+    let mut commands = Vec::new();
+    for ram in budgets {
+        for workload in WORKLOADS {
+            commands.extend(["count".to_owned(), ram.to_string(), workload.to_owned()]);
+        }
+    }
+    for trace in traces {
+        if let Some(smallest) = fit.smallest.get(&trace.name).filter(|found| found.bytes > 0) {
+            commands.extend(["count".to_owned(), smallest.bytes.to_string(), format!("trace:{}", trace.name)]);
+        }
+    }
+    commands
+}
+
+/// Does the work of all jobs, a few at a time, under a progress bar; the results in the jobs' order.
+fn side_by_side<J: Sync, T: Send>(
+    threads: usize,
+    jobs: &[J],
+    name: impl Fn(&J) -> String + Sync,
+    work: impl Fn(&J) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let bar = ProgressBar::new(jobs.len() as u64);
+    bar.set_style(ProgressStyle::with_template("    {bar:30} {pos}/{len} {msg} ({elapsed})")?);
+    let next = Mutex::new(0..jobs.len());
+    let results: Vec<Mutex<Option<Result<T>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| loop {
+                let Some(index) = next.lock().ok().and_then(|mut range| range.next()) else { break };
+                let begin = std::time::Instant::now();
+                bar.set_message(name(&jobs[index]));
+                bar.tick();
+                let result = work(&jobs[index]).with_context(|| name(&jobs[index]));
+                bar.suspend(|| {
+                    util::note(format!("{} took {:.1} s", name(&jobs[index]), begin.elapsed().as_secs_f64()))
+                });
+                bar.inc(1);
+                if let Ok(mut slot) = results[index].lock() {
+                    *slot = Some(result);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    results.into_iter().map(|slot| slot.into_inner().ok().flatten().context("a job was lost")?).collect()
+}
+
+/// Reads a stored file, empty if there is none.
+fn read_or_empty(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.with_context(|| format!("cannot read {}", path.display())),
+    }
+}

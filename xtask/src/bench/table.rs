@@ -1,0 +1,46 @@
+//! A titled table that is printed in the terminal, in Markdown and as CSV.
+
+use comfy_table::{presets, CellAlignment};
+
+/// Rows of text under one heading.
+pub struct Table {
+    pub title: String,
+    heading: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new<S: Into<String>>(title: impl Into<String>, heading: impl IntoIterator<Item = S>) -> Table {
+        Table { title: title.into(), heading: heading.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    pub fn row(&mut self, name: impl Into<String>, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(std::iter::once(name.into()).chain(cells).collect());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// For people at a terminal.
+    pub fn terminal(&self) -> String {
+        self.drawn(presets::UTF8_HORIZONTAL_ONLY)
+    }
+
+    /// For documents.
+    pub fn markdown(&self) -> String {
+        self.drawn(presets::ASCII_MARKDOWN)
+    }
+
+    fn drawn(&self, preset: &str) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(preset).set_header(&self.heading);
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+}
