@@ -4,6 +4,7 @@
 #include "lua_heap.h"
 
 #include <knoll.h>
+#include <mark.h>
 
 const char *const lua_heap_name = "knoll";
 
@@ -26,6 +27,7 @@ bool lua_heap_open(size_t bytes)
         return false;
     }
     kn_on_error(on_error);
+    knoll_watch_allow(lua_heap_memory, bytes);
     heap = kn_heap_create(lua_heap_memory, bytes);
     return heap != NULL;
 }

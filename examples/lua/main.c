@@ -13,6 +13,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <mark.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -192,6 +193,9 @@ int main(int count, char **words)
     size_t largest;
     int file, status;
 
+    knoll_mark_name(RECORDER_MALLOC, "malloc");
+    knoll_mark_name(RECORDER_REALLOC, "realloc");
+    knoll_mark_name(RECORDER_FREE, "free");
     setvbuf(stdout, output, _IOFBF, sizeof output);
     status = parse(count, words, &options);
     if (status != DONE) {

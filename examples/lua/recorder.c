@@ -3,14 +3,8 @@
 
 #include "lua_heap.h"
 
+#include <mark.h>
 #include <unistd.h>
-
-#ifdef __arm__
-#include "mark.h"
-#else
-#define KNOLL_MARK_BEGIN(id) ((void)0)
-#define KNOLL_MARK_END(id) ((void)0)
-#endif
 
 #define NOWHERE UINT32_MAX
 #define WORDS 1024
@@ -131,9 +125,8 @@ void *recorder_hook(void *context, void *at, size_t old_size, size_t new_size)
         if (at == NULL) {
             return NULL; /* nothing to free: Lua asks this often, and no allocator is called */
         }
-        KNOLL_MARK_BEGIN(RECORDER_FREE);
+        KNOLL_MARK_CALL(RECORDER_FREE);
         lua_heap_release(at);
-        KNOLL_MARK_END(RECORDER_FREE);
         recorder.frees++;
         recorder.blocks--;
         recorder.live -= old_size;
@@ -141,9 +134,8 @@ void *recorder_hook(void *context, void *at, size_t old_size, size_t new_size)
         return NULL;
     }
     if (at == NULL) {
-        KNOLL_MARK_BEGIN(RECORDER_MALLOC);
+        KNOLL_MARK_CALL(RECORDER_MALLOC);
         to = lua_heap_allocate(new_size);
-        KNOLL_MARK_END(RECORDER_MALLOC);
         recorder.mallocs++;
         if (to != NULL) {
             recorder.blocks++;
@@ -154,9 +146,8 @@ void *recorder_hook(void *context, void *at, size_t old_size, size_t new_size)
         record(RECORDER_MALLOC, from, to, new_size);
         return to;
     }
-    KNOLL_MARK_BEGIN(RECORDER_REALLOC);
+    KNOLL_MARK_CALL(RECORDER_REALLOC);
     to = lua_heap_resize(at, new_size);
-    KNOLL_MARK_END(RECORDER_REALLOC);
     recorder.reallocs++;
     if (to != NULL) {
         recorder.live = recorder.live - old_size + new_size;

@@ -4,8 +4,9 @@
  * request it logs each call to a file, and at one chosen call it takes a snapshot of the heap. It allocates
  * nothing itself, so what it watches is not changed by the watching.
  *
- * In firmware each call of the allocator stands between two marks, by which the harness counts its
- * instructions: RECORDER_MALLOC, RECORDER_REALLOC and RECORDER_FREE are the marks' numbers. */
+ * In firmware each call of the allocator is marked for the harness, which counts its instructions from the
+ * first of lua_heap_allocate, lua_heap_resize or lua_heap_release to its return. The marks' numbers are the
+ * numbers of the kinds of call. */
 #ifndef RECORDER_H
 #define RECORDER_H
 
@@ -13,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The kinds of call; also the harness's marks. */
 enum { RECORDER_MALLOC = 1, RECORDER_REALLOC = 2, RECORDER_FREE = 3 };
 
 /* What has passed through the hook so far; bytes are as Lua asked for them. */
@@ -30,7 +32,7 @@ typedef struct Recorder {
 extern Recorder recorder;
 
 /* Logs every call from now on to file descriptor `file`: four 32-bit words each, in this machine's order:
- * the mark's number, the block's offset before and after in lua_heap_memory (0xffffffff: none), the size. */
+ * its kind, the block's offset before and after in lua_heap_memory (0xffffffff: none), the size. */
 void recorder_log(int file);
 
 /* After call number `event`, writes each block of lua_heap_walk to `file`: offset, size, used (1) or not (0). */
