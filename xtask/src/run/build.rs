@@ -137,7 +137,7 @@ fn include(folder: impl AsRef<Path>) -> String {
 /// The folder in which a program runs; the script is copied into it.
 fn run_folder(name: &str, script: &Path) -> Result<PathBuf> {
     let folder = util::work_dir("run")?.join(name);
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(folder.join("out"))?;
     std::fs::copy(script, folder.join("work.lua")).with_context(|| format!("no script {}", script.display()))?;
     Ok(folder)
 }

@@ -24,7 +24,7 @@ pub struct Program {
     /// The allocator's name.
     pub name: &'static str,
     pub place: Place,
-    /// It runs here: the script lies here and its files are written here.
+    /// It runs here: the script lies here, and what it writes goes to `out` below (all that the emulator allows).
     pub folder: PathBuf,
     /// Bytes of heap it is given unless the request says otherwise.
     pub heap: usize,
@@ -138,15 +138,15 @@ impl Program {
     /// Runs the script once. An exit status other than 0 is no error here.
     pub fn execute(&self, request: Request) -> Result<Outcome> {
         let mut arguments = vec!["--heap".to_owned(), request.heap.unwrap_or(self.heap).to_string()];
-        arguments.extend(["--report", "report.json"].map(str::to_owned));
+        arguments.extend(["--report", "out/report.json"].map(str::to_owned));
         if request.log {
-            arguments.extend(["--log", "events.log"].map(str::to_owned));
+            arguments.extend(["--log", "out/events.log"].map(str::to_owned));
         }
         if let Some(event) = request.snapshot {
-            arguments.extend(["--snapshot".to_owned(), event.to_string(), "blocks.snapshot".to_owned()]);
+            arguments.extend(["--snapshot".to_owned(), event.to_string(), "out/blocks.snapshot".to_owned()]);
         }
         arguments.push("work.lua".to_owned());
-        for file in ["report.json", "emulator.json"] {
+        for file in ["out/report.json", "out/emulator.json"] {
             let _ = std::fs::remove_file(self.folder.join(file));
         }
         let mut command = match &self.place {
@@ -158,7 +158,7 @@ impl Program {
             Place::Firmware { emulator, elf } => {
                 let mut command = Command::new(emulator);
                 command.arg("run").arg(elf).args(["--cpu", "m4", "--budget", BUDGET, "--dir"]).arg(&self.folder);
-                command.arg("--json").arg(self.folder.join("emulator.json"));
+                command.arg("--json").arg(self.folder.join("out/emulator.json"));
                 if request.watch {
                     command.arg("--watch");
                 }
@@ -201,22 +201,22 @@ impl Program {
 
     /// The log of the last run that was to write one.
     pub fn log(&self) -> Result<Log> {
-        Log::read(&self.folder.join("events.log"))
+        Log::read(&self.folder.join("out/events.log"))
     }
 
     /// The snapshot of the last run that was to take one.
     pub fn snapshot(&self) -> Result<Vec<Walked>> {
-        read_snapshot(&self.folder.join("blocks.snapshot"))
+        read_snapshot(&self.folder.join("out/blocks.snapshot"))
     }
 
     fn report(&self) -> Result<Option<Report>> {
-        let path = self.folder.join("report.json");
+        let path = self.folder.join("out/report.json");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
         serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
     }
 
     fn measured(&self) -> Result<Option<Measured>> {
-        let path = self.folder.join("emulator.json");
+        let path = self.folder.join("out/emulator.json");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
         let json: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let counts = |name: &str| -> Counts { find_counts(&json, name).unwrap_or_default() };
