@@ -19,11 +19,17 @@ fn main() {
     // libknoll.so: no start-up files and so no constructor, nothing but libc, never unloaded because
     // fork handlers and other libraries' pointers lead into it.
     if target.contains("-linux-") && env::var_os("CARGO_FEATURE_SHARED").is_some() {
+        // Before 1.0 each minor version has a binary interface of its own.
+        let number = |name| env::var(name).unwrap_or_default();
+        let interface = match number("CARGO_PKG_VERSION_MAJOR").as_str() {
+            "0" => format!("0.{}", number("CARGO_PKG_VERSION_MINOR")),
+            major => major.to_owned(),
+        };
         for argument in [
             "-nostartfiles",
             "-nodefaultlibs",
             "-lc",
-            "-Wl,-soname,libknoll.so.0",
+            &format!("-Wl,-soname,libknoll.so.{interface}"),
             "-Wl,-z,nodelete",
             "-Wl,-z,relro,-z,now",
         ] {

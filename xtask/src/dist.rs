@@ -7,10 +7,12 @@
 //! - a bare target's archive needs nothing from outside; a hosted one only libc's functions;
 //! - no symbol of `core::panicking` or `core::fmt` is in it: no call can panic or print;
 //! - a bare target's archive has no initialised data and next to no zeroed data;
+//! - libknoll.so exports these and libc's names, needs only libc, has no constructor, is under 64 KB;
 //! - two Rust-built archives link into one program and both work, on the host and as firmware.
 
-use crate::header::declared_functions;
+use crate::header::{declared_functions, exported_functions};
 use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
+use crate::size;
 use crate::util::{self, announce, build_static, capture, note, program, root, work_dir, Tally};
 use anyhow::{bail, Context, Result};
 use sha2::{Digest, Sha256};
@@ -77,6 +79,11 @@ pub fn run(args: Args) -> Result<()> {
     }
     write_sums(&dist)?;
     if args.check {
+        announce("libknoll.so");
+        match util::build_shared() {
+            Err(error) => tally.record("libknoll.so", Err(error)),
+            Ok(shared) => verify_shared(&shared, &mut tally)?,
+        }
         announce("Two archives built by Rust in one program");
         tally.record("on the host, run", two_archives_on_the_host());
         for cpu in ["m0", "m3", "m4"] {
@@ -208,11 +215,61 @@ const LIBC: &[&str] = &[
     "pthread_key_create",
     "pthread_setspecific",
     "pthread_getspecific",
+    "pthread_key_delete",
+    "pthread_self",
     "_GLOBAL_OFFSET_TABLE_",
     "__tls_get_addr",
     "___tls_get_addr",
     "__dso_handle",
 ];
+
+// ---------------------------------------------------------------- what the shared library promises
+
+/// The largest that libknoll.so may be, stripped: it is loaded into every program that preloads it.
+const SHARED_LIMIT: u64 = 64 * 1024;
+
+/// It must work before thread-local storage is set up and before main, and beside any program.
+fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
+    let symbols = Symbols::read(shared)?;
+    let dynamic = capture(program("readelf", ["--dynamic", "--wide"]).arg(shared))?;
+    let libc_names = exported_functions(&std::fs::read_to_string(root().join("src/capi/libc_names.rs"))?);
+    tally.record("libknoll.so: nothing of core::panicking or core::fmt", no_panic(&symbols));
+
+    let named = |name: &&String| is_public(name) || libc_names.contains(*name);
+    let others = none_of("others", symbols.global.iter().filter(|name| !named(name)).collect());
+    let missing = none_of("missing", libc_names.iter().filter(|name| !symbols.global.contains(*name)).collect());
+    tally.record(format!("libknoll.so: kn_*, GC_* and the {} libc names are exported", libc_names.len()), missing);
+    tally.record("libknoll.so: nothing else is exported", others);
+    tally.record("libknoll.so: the functions are those of knoll.h", as_declared(&symbols));
+
+    let lines_with = |tag: &str| dynamic.lines().filter(|line| line.contains(tag)).collect::<Vec<_>>();
+    let needed = lines_with("(NEEDED)");
+    let only_libc = match needed[..] {
+        [line] if line.contains("[libc.so.") => Ok(()),
+        _ => bail_with(needed.join(", ")),
+    };
+    tally.record("libknoll.so: needs libc and nothing else", only_libc);
+    let soname = util::soname()?;
+    let as_installed = match lines_with("(SONAME)")[..] {
+        [line] if line.contains(&format!("[{soname}]")) => Ok(()),
+        _ => bail_with(format!("not {soname}")),
+    };
+    tally.record(format!("libknoll.so: its name is {soname}"), as_installed);
+    let constructors = lines_with("INIT").join(", ");
+    let none = if constructors.is_empty() { Ok(()) } else { bail_with(constructors) };
+    tally.record("libknoll.so: no constructor", none);
+
+    let stripped = work_dir("size")?.join("libknoll.so");
+    size::strip(shared, &stripped)?;
+    let bytes = std::fs::metadata(&stripped)?.len();
+    let small = if bytes < SHARED_LIMIT { Ok(()) } else { bail_with(format!("{bytes} bytes")) };
+    tally.record(format!("libknoll.so: {bytes} bytes stripped, under {SHARED_LIMIT}"), small);
+    Ok(())
+}
+
+fn bail_with(what: String) -> Result<()> {
+    bail!(what)
+}
 
 // ---------------------------------------------------------------- beside another Rust archive
 
@@ -273,7 +330,10 @@ fn two_archives_in_firmware(cpu: &str) -> Result<()> {
     let firmware = directory.join(format!("both-{cpu}.elf"));
     let mut link = program("emu/firmware/build.sh", [cpu]);
     link.arg(&firmware).arg(&source).arg(&ours).arg(second_archive(target)?);
-    util::run(link.args(["--", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include")))?;
+    // A raw archive's assembly has no note about the stack; not ours to mend.
+    util::run(
+        link.args(["--", "-Wall", "-Wextra", "-Werror", "-Wl,--no-warn-execstack", "-I"]).arg(root().join("include")),
+    )?;
     let mut emulate = std::process::Command::new(util::emu_binary()?);
     util::run(emulate.arg("run").arg(&firmware).args(["--cpu", cpu]))
 }

@@ -108,7 +108,7 @@ fn head(source: &str) -> Vec<String> {
 }
 
 /// The names after `extern "C" fn` in a source file.
-fn exported_functions(source: &str) -> Vec<String> {
+pub fn exported_functions(source: &str) -> Vec<String> {
     let names = source.split("extern \"C\" fn ").skip(1).filter_map(|rest| rest.split_once('('));
     names.map(|(name, _)| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }

@@ -131,6 +131,11 @@ pub fn localised_object(raw: &Path, target: &str) -> Result<PathBuf> {
     for dropped in [".llvmbc", ".llvmcmd", ".comment"] {
         copy.args(["--remove-section", dropped]);
     }
+    if target.contains("-none-") {
+        // Bare-metal compilers write no such note, and one object that has it makes the linker
+        // warn of all that have not.
+        copy.args(["--remove-section", ".note.GNU-stack"]);
+    }
     // rust-objcopy is linked to the toolchain's own LLVM library.
     let libraries = capture(&mut program("rustc", ["--print", "sysroot"]))?;
     copy.env("LD_LIBRARY_PATH", Path::new(libraries.trim()).join("lib"));

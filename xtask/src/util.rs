@@ -21,8 +21,8 @@ pub fn version() -> Result<String> {
     Ok(line.context("Cargo.toml names no version")?.trim_end_matches('"').to_owned())
 }
 
-/// The name by which programs ask for the shared library: before 1.0 each minor version has its
-/// own binary interface, as Cargo's rules say.
+/// The name by which programs ask for the shared library; `build.rs` writes it into the library.
+/// Before 1.0 each minor version has its own binary interface, as Cargo's rules say.
 pub fn soname() -> Result<String> {
     let version = version()?;
     let mut parts = version.split('.');
@@ -229,9 +229,6 @@ impl Library<'_> {
             built.push(target);
         }
         built.extend(["release", file]);
-        if crate_type == "cdylib" {
-            command.args(["--", "-C", &format!("link-arg=-Wl,-soname,{}", soname()?)]);
-        }
         run(&mut command)?;
 
         let mut name = features.join("+");
