@@ -62,7 +62,7 @@ TEST(many_alignments_together) {
     (void)CHECK(is_empty_and_whole(heap));
 }
 
-/* An aligned block that is resized keeps its contents; in place it keeps its place and so its alignment. */
+/* An aligned block that is resized keeps its contents and, up to 64 bytes, its alignment: the shadow checks both. */
 TEST(aligned_blocks_can_be_resized) {
     KnHeap *heap = new_heap(HEAP_BYTES);
     Shadow *shadow = shadow_of(heap);
@@ -82,6 +82,30 @@ TEST(aligned_blocks_can_be_resized) {
         shadow_free_all(shadow, SHADOW_OLDEST_FIRST, 1);
         (void)CHECK(is_empty_and_whole(heap));
     }
+}
+
+/* The same with an alignment of its own for each resizing, of any size: the block is moved where it must. */
+TEST(resizing_to_another_alignment) {
+    KnHeap *heap = new_heap(HEAP_BYTES);
+    Shadow *shadow = shadow_of(heap);
+    size_t turn;
+    REQUIRE(heap != NULL);
+    for (turn = 0; turn < 8; turn++) {
+        REQUIRE(shadow_malloc(shadow, turn * 20));
+    }
+    for (turn = 0; turn < 600; turn++) {
+        (void)CHECK(shadow_aligned_realloc(shadow, random_below(8), (size_t)1 << random_below(10), random_size(600)));
+    }
+    shadow_verify(shadow);
+    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, 48, 10) == NULL);
+    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, 0, 10) == NULL);
+    (void)CHECK(!shadow_aligned_realloc(shadow, 0, 64, HEAP_BYTES));
+    (void)CHECK(!shadow_aligned_realloc(shadow, 0, 64, opaque(SIZE_MAX)));
+    shadow_verify(shadow);
+    shadow_free_all(shadow, SHADOW_RANDOM, 1);
+    (void)CHECK(is_empty_and_whole(heap));
+    shadow->blocks[0].at = kn_heap_aligned_realloc(heap, NULL, 128, 100);
+    (void)CHECK(shadow->blocks[0].at != NULL && is_aligned(shadow->blocks[0].at, 128));
 }
 
 TEST(shrinking_in_place_keeps_the_alignment) {
@@ -144,13 +168,13 @@ TEST(alignments_beyond_the_heap_get_null) {
             (void)CHECK(lies_in_memory(block, 16));
             kn_heap_free(heap, block);
         }
-        (void)CHECK(kn_heap_aligned_alloc(heap, alignment, SIZE_MAX) == NULL);
-        (void)CHECK(kn_heap_aligned_alloc(heap, alignment, SIZE_MAX - alignment + 1) == NULL);
+        (void)CHECK(kn_heap_aligned_alloc(heap, alignment, opaque(SIZE_MAX)) == NULL);
+        (void)CHECK(kn_heap_aligned_alloc(heap, alignment, opaque(SIZE_MAX) - alignment + 1) == NULL);
     }
     (void)CHECK(is_empty_and_whole(heap));
 }
 
 SUITE("alignment", EACH_LAYOUT(each_size_at_each_alignment), EACH_LAYOUT(the_gap_before_an_aligned_block_is_free),
       EACH_LAYOUT(many_alignments_together), EACH_LAYOUT(aligned_blocks_can_be_resized),
-      EACH_LAYOUT(shrinking_in_place_keeps_the_alignment), EACH_LAYOUT(heaps_at_any_address_and_of_any_size),
+      EACH_LAYOUT(resizing_to_another_alignment), EACH_LAYOUT(shrinking_in_place_keeps_the_alignment), EACH_LAYOUT(heaps_at_any_address_and_of_any_size),
       EACH_LAYOUT(bad_alignments_get_null), EACH_LAYOUT(alignments_beyond_the_heap_get_null))

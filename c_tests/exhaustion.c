@@ -99,9 +99,9 @@ TEST(sizes_beyond_all_memory_get_null) {
         }
     }
     for (step = 0; step < 300; step++) {
-        (void)CHECK(kn_heap_malloc(heap, SIZE_MAX - step) == NULL);
-        (void)CHECK(kn_heap_malloc_top(heap, SIZE_MAX - step) == NULL);
-        (void)CHECK(kn_heap_aligned_alloc(heap, 4096, SIZE_MAX - step) == NULL);
+        (void)CHECK(kn_heap_malloc(heap, opaque(SIZE_MAX) - step) == NULL);
+        (void)CHECK(kn_heap_malloc_top(heap, opaque(SIZE_MAX) - step) == NULL);
+        (void)CHECK(kn_heap_aligned_alloc(heap, 4096, opaque(SIZE_MAX) - step) == NULL);
     }
     shadow_verify(shadow);
     shadow_free(shadow, 0);

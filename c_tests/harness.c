@@ -134,18 +134,17 @@ void errors_begin(void) {
     errors.what = NULL;
 }
 
-void errors_end(KnStatus expected, KnStatus other, const char *text, const char *file, int line) {
+void errors_end(unsigned mask, const char *text, const char *file, int line) {
     errors.expected = false;
     run.checks++;
     if (errors.count != 1) {
         if (fail(file, line)) {
-            printf("%s: %lu errors were reported, expected one: %s\n", text, (unsigned long)errors.count,
-                   kn_status_str(expected));
+            printf("%s: %lu errors were reported, expected one\n", text, (unsigned long)errors.count);
         }
-    } else if (errors.status != expected && errors.status != other) {
+    } else if (errors.status > 0 || errors.status < KN_E_UNSUPPORTED || (ERROR_BIT(errors.status) & mask) == 0) {
         if (fail(file, line)) {
-            printf("%s: reported %ld (%s), expected %ld (%s)\n", text, (long)errors.status,
-                   kn_status_str(errors.status), (long)expected, kn_status_str(expected));
+            printf("%s: reported %ld (%s), expected one of the mask 0x%x\n", text, (long)errors.status,
+                   kn_status_str(errors.status), mask);
         }
     } else if (errors.what == NULL || errors.what[0] == '\0') {
         if (fail(file, line)) {
@@ -208,6 +207,13 @@ static void return_memory(void) {
     }
     piece_count = 0;
     memory_taken = 0;
+}
+
+void let_knoll_look_anywhere(void) {
+    size_t i;
+    for (i = 0; i < piece_count; i++) {
+        OPEN_MEMORY(pieces[i].start, pieces[i].bytes);
+    }
 }
 
 bool lies_in_memory(const void *at, size_t bytes) {
@@ -404,6 +410,10 @@ bool holds_byte(const void *at, size_t bytes, uint8_t value) {
 }
 
 /* ---- Questions about a heap ---- */
+
+size_t opaque(size_t number) {
+    return number;
+}
 
 bool is_aligned(const void *at, size_t alignment) {
     return (uintptr_t)at % alignment == 0;

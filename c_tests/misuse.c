@@ -22,6 +22,7 @@ static Shadow *start(void) {
     if (!CHECK(heap != NULL)) {
         return NULL;
     }
+    let_knoll_look_anywhere();
     for (i = 0; i < BYSTANDERS; i++) {
         if (!CHECK(shadow_malloc(shadow, 20 + i * 30))) {
             return NULL;
@@ -96,7 +97,8 @@ TEST(double_free_after_merging) {
         kn_heap_free(shadow->heap, row[2]);
         note(shadow);
         for (i = 1; i <= 3; i++) {
-            EXPECT_EITHER_ERROR(KN_E_DOUBLE_FREE, KN_E_FOREIGN, kn_heap_free(shadow->heap, row[i]));
+            EXPECT_ERROR_OF(ERROR_BIT(KN_E_DOUBLE_FREE) | ERROR_BIT(KN_E_FOREIGN),
+                            kn_heap_free(shadow->heap, row[i]));
             unchanged(shadow);
         }
         kn_heap_free(shadow->heap, row[0]);
@@ -124,6 +126,9 @@ TEST(use_after_free) {
     finish(shadow);
 }
 
+/* Where a header is expected inside a block, the bytes that lie there decide how it looks: freed, foreign, or broken. */
+#define INSIDE (ERROR_BIT(KN_E_FOREIGN) | ERROR_BIT(KN_E_CORRUPT) | ERROR_BIT(KN_E_DOUBLE_FREE))
+
 /* Every address inside blocks of many sizes, aligned or not. */
 TEST(free_inside_a_block) {
     static const size_t sizes[] = {24, 40, 88, 200, 1000};
@@ -136,7 +141,7 @@ TEST(free_inside_a_block) {
         fill_pattern(block, sizes[i], 5);
         note(shadow);
         for (offset = 1; offset < sizes[i]; offset++) {
-            EXPECT_EITHER_ERROR(KN_E_FOREIGN, KN_E_CORRUPT, kn_heap_free(shadow->heap, block + offset));
+            EXPECT_ERROR_OF(INSIDE, kn_heap_free(shadow->heap, block + offset));
         }
         unchanged(shadow);
         (void)CHECK_PATTERN(block, sizes[i], 5);
@@ -157,7 +162,7 @@ TEST(free_inside_a_block_of_plain_bytes) {
         memset(block, values[i], 600);
         note(shadow);
         for (offset = 8; offset < 600; offset += 8) {
-            EXPECT_EITHER_ERROR(KN_E_FOREIGN, KN_E_CORRUPT, kn_heap_free(shadow->heap, block + offset));
+            EXPECT_ERROR_OF(INSIDE, kn_heap_free(shadow->heap, block + offset));
         }
         unchanged(shadow);
         (void)CHECK(holds_byte(block, 600, values[i]));

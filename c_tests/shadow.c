@@ -76,6 +76,14 @@ bool shadow_aligned_alloc(Shadow *shadow, size_t alignment, size_t bytes) {
     return has_room(shadow) && add(shadow, kn_heap_aligned_alloc(shadow->heap, alignment, bytes), bytes, least);
 }
 
+static void resized(Shadow *shadow, ShadowBlock *block, uint8_t *at, size_t bytes) {
+    shadow->live_bytes = shadow->live_bytes - block->bytes + bytes;
+    block->at = at;
+    block->bytes = bytes;
+    block->seed = shadow->next_seed++;
+    fill_pattern(at, bytes, block->seed);
+}
+
 bool shadow_realloc(Shadow *shadow, size_t index, size_t bytes) {
     ShadowBlock *block = &shadow->blocks[index];
     size_t kept = bytes < block->bytes ? bytes : block->bytes;
@@ -84,13 +92,9 @@ bool shadow_realloc(Shadow *shadow, size_t index, size_t bytes) {
         (void)CHECK_PATTERN(block->at, block->bytes, block->seed);
         return false;
     }
-    judge(shadow, at, bytes, BLOCK_ALIGNMENT, index);
+    judge(shadow, at, bytes, block->alignment < 64 ? block->alignment : 64, index);
     (void)CHECK_PATTERN(at, kept, block->seed);
-    shadow->live_bytes = shadow->live_bytes - block->bytes + bytes;
-    block->at = at;
-    block->bytes = bytes;
-    block->seed = shadow->next_seed++;
-    fill_pattern(at, bytes, block->seed);
+    resized(shadow, block, at, bytes);
     return true;
 }
 
@@ -101,6 +105,21 @@ void shadow_free(Shadow *shadow, size_t index) {
     shadow->live_bytes -= block->bytes;
     shadow->count--;
     *block = shadow->blocks[shadow->count];
+}
+
+bool shadow_aligned_realloc(Shadow *shadow, size_t index, size_t alignment, size_t bytes) {
+    ShadowBlock *block = &shadow->blocks[index];
+    size_t kept = bytes < block->bytes ? bytes : block->bytes;
+    uint8_t *at = kn_heap_aligned_realloc(shadow->heap, block->at, alignment, bytes);
+    if (at == NULL) {
+        (void)CHECK_PATTERN(block->at, block->bytes, block->seed);
+        return false;
+    }
+    judge(shadow, at, bytes, alignment > BLOCK_ALIGNMENT ? alignment : BLOCK_ALIGNMENT, index);
+    (void)CHECK_PATTERN(at, kept, block->seed);
+    block->alignment = alignment > BLOCK_ALIGNMENT ? alignment : BLOCK_ALIGNMENT;
+    resized(shadow, block, at, bytes);
+    return true;
 }
 
 /* The index of the block to free next; `turn` counts the frees so far. */

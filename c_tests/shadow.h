@@ -16,7 +16,7 @@ typedef struct ShadowBlock {
     uint8_t *at;
     size_t bytes;
     uint32_t seed; /* of the pattern that fills it */
-    size_t alignment;
+    size_t alignment; /* that it was asked for; resizing keeps it up to 64 */
 } ShadowBlock;
 
 typedef struct Shadow {
@@ -35,6 +35,7 @@ bool shadow_malloc_top(Shadow *shadow, size_t bytes);
 bool shadow_calloc(Shadow *shadow, size_t count, size_t bytes);
 bool shadow_aligned_alloc(Shadow *shadow, size_t alignment, size_t bytes);
 bool shadow_realloc(Shadow *shadow, size_t index, size_t bytes);
+bool shadow_aligned_realloc(Shadow *shadow, size_t index, size_t alignment, size_t bytes);
 
 /* Verifies and frees one; the last block takes its place. */
 void shadow_free(Shadow *shadow, size_t index);

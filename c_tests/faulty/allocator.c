@@ -231,9 +231,7 @@ static bool layout_is_known(const KnHeapConfig *config) {
 static void *lay_out(void *memory, size_t bytes, size_t control, Header **first, Header **end) {
     uint8_t *start = memory;
     uint8_t *stop = start + bytes;
-    size_t least = has_fault(FAULT_tiny_region_taken)    ? control + 3 * sizeof(Header) + 2 * ALIGNMENT
-                   : has_fault(FAULT_small_heap_refused) ? 2048
-                                                         : LEAST_HEAP;
+    size_t least = has_fault(FAULT_small_heap_refused) ? 2048 : LEAST_HEAP;
     size_t shift = (ALIGNMENT - (uintptr_t)start % ALIGNMENT) % ALIGNMENT;
 
     if (memory == NULL || bytes < least + shift) {
@@ -291,7 +289,7 @@ KnStatus kn_heap_add_region_with(KnHeap *heap, void *memory, size_t bytes, const
     }
     region = lay_out(memory, bytes, sizeof *region, &first, &end);
     if (region == NULL) {
-        return KN_E_INVALID;
+        return has_fault(FAULT_tiny_region_taken) ? KN_OK : KN_E_INVALID;
     }
     region->first = first;
     region->end = end;
@@ -451,7 +449,7 @@ void kn_heap_free(KnHeap *heap, void *at) {
 }
 
 /* Moves a block down over its free left neighbour, if the two and what is free behind them have room. */
-static void *slide_left(KnHeap *heap, Region *region, Header *block, size_t wanted) {
+static void *slide_left(KnHeap *heap, Region *region, Header *block, size_t alignment, size_t wanted) {
     Header *before = first_block(region);
     Header *next = next_block(region, block);
     size_t old_bytes = block->bytes;
@@ -466,7 +464,7 @@ static void *slide_left(KnHeap *heap, Region *region, Header *block, size_t want
     if (next != NULL && has_mark(next, MARK_FREE)) {
         room += sizeof *next + next->bytes;
     }
-    if (!has_mark(before, MARK_FREE) || wanted > room) {
+    if (!has_mark(before, MARK_FREE) || wanted > room || (uintptr_t)payload(before) % alignment != 0) {
         return NULL;
     }
     memmove(payload(before), payload(block), old_bytes);
@@ -474,7 +472,7 @@ static void *slide_left(KnHeap *heap, Region *region, Header *block, size_t want
     return carve(heap, before, payload(before), wanted);
 }
 
-void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
+static void *resize(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
     Region *region = NULL;
     Header *block, *next;
     size_t wanted = rounded(bytes);
@@ -483,9 +481,6 @@ void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
 
     if (heap == NULL || (bytes > SIZE_MAX / 2 && !has_fault(FAULT_size_wraps))) {
         return NULL;
-    }
-    if (at == NULL) {
-        return has_fault(FAULT_realloc_null_fails) ? NULL : kn_heap_malloc(heap, bytes);
     }
     block = checked(heap, at, &region);
     if (block == NULL) {
@@ -498,16 +493,16 @@ void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
         if (wanted <= old_bytes && has_fault(FAULT_shrink_keeps_all)) {
             return at;
         }
-        if (wanted <= room) {
+        if (wanted <= room && (uintptr_t)at % alignment == 0) {
             set(block, room, MARK_USED);
             moved = carve(heap, block, at, wanted);
             merge(region);
             return moved;
         }
     }
-    moved = allocate(heap, 1, bytes, false);
+    moved = allocate(heap, has_fault(FAULT_realloc_forgets_alignment) ? 1 : alignment, bytes, false);
     if (moved == NULL && !has_fault(FAULT_realloc_not_left)) {
-        moved = slide_left(heap, region, block, wanted);
+        moved = slide_left(heap, region, block, alignment, wanted);
         if (moved != NULL) {
             return moved;
         }
@@ -524,6 +519,24 @@ void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
     }
     kn_heap_free(heap, at);
     return moved;
+}
+
+void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
+    size_t kept = ((uintptr_t)at | 64) & -((uintptr_t)at | 64);
+    if (at == NULL) {
+        return has_fault(FAULT_realloc_null_fails) ? NULL : kn_heap_malloc(heap, bytes);
+    }
+    return resize(heap, at, kept, bytes);
+}
+
+void *kn_heap_aligned_realloc(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
+    if (at == NULL) {
+        return kn_heap_aligned_alloc(heap, alignment, bytes);
+    }
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
+        return has_fault(FAULT_accept_bad_alignment) ? at : NULL;
+    }
+    return resize(heap, at, alignment, bytes);
 }
 
 /* ---- Asking ---- */

@@ -1,0 +1,163 @@
+//! The proof that the C tests can fail: an allocator with faults in Knoll's place.
+//!
+//! `c_tests/faulty/allocator.c` keeps the contract unless the variable `KNOLL_FAULT` names one of
+//! the faults in `faults.h`. Three things are verified:
+//!
+//! - without a fault every program passes, so a failure below is the fault's doing;
+//! - each fault makes at least one program fail, be it by a crash or by no end;
+//! - each test fails under at least one fault.
+//!
+//! A program is run with one fault after the other until all of its tests have failed once; what
+//! is then not yet noticed by any program is tried on all.
+
+use super::program::{self, Ended};
+use super::{compile, source, work_off, Job, Suite};
+use crate::util::{announce, capture, note, Tally};
+use anyhow::{bail, Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const CONFIGURATION: &str = "reference";
+/// A program with a fault may go round in circles.
+const LIMIT: Duration = Duration::from_secs(5);
+/// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
+const TRACE: &str = "cjson-gateway";
+
+/// What one program's runs have shown.
+#[derive(Default)]
+struct Shown {
+    /// Its tests, and the fault that each was first seen to catch.
+    tests: BTreeMap<String, Option<String>>,
+    /// The faults that made it fail.
+    caught: BTreeSet<String>,
+}
+
+/// Builds the programs on the reference allocator and runs them with faults.
+pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
+    let faults = fault_names(&source("c_tests/faulty/faults.h")?);
+    if faults.is_empty() {
+        bail!("c_tests/faulty/faults.h names no fault");
+    }
+    announce(format!("Can the C tests fail? {} faults in a reference allocator", faults.len()));
+    let begin = Instant::now();
+    let directory = Suite::directory(CONFIGURATION)?;
+    let trace = suite.traces.iter().find(|path| path.file_stem().is_some_and(|name| name == TRACE));
+    let trace = trace.context("the trace for the reference allocator is missing")?;
+    let all_shown: Arc<Mutex<BTreeMap<String, Shown>>> = Arc::default();
+    let jobs = suite.programs.iter().map(|name| {
+        let subject = Subject { name: name.clone(), directory: directory.clone(), trace: trace.clone() };
+        let (faults, all_shown) = (faults.clone(), Arc::clone(&all_shown));
+        let work = move || {
+            let outcome = subject.sharpen(&faults);
+            let ended = outcome.map(|(ended, shown)| {
+                lock(&all_shown).insert(subject.name.clone(), shown);
+                ended
+            });
+            (ended, None)
+        };
+        Job { program: name.clone(), configuration: CONFIGURATION, work: Box::new(work) }
+    });
+    let jobs = jobs.collect();
+    work_off(jobs, tally);
+
+    let all_shown = std::mem::take(&mut *lock(&all_shown));
+    for fault in &faults {
+        let by = match all_shown.iter().find(|(_, shown)| shown.caught.contains(fault)) {
+            Some((name, _)) => Some(name.clone()),
+            None => all_shown.keys().find_map(|name| {
+                let subject = Subject { name: name.clone(), directory: directory.clone(), trace: trace.clone() };
+                let failed = subject.run(Some(fault)).is_ok_and(|ended| ended.verdict().is_err());
+                failed.then(|| name.clone())
+            }),
+        };
+        match by {
+            Some(name) => tally.record(format!("fault {fault}, noticed by {name}"), Ok(())),
+            // A part of the programs need not notice everything.
+            None if !suite.is_whole => {}
+            None => tally.record(format!("fault {fault}"), Err(anyhow::anyhow!("no test notices it"))),
+        }
+    }
+    let tests = all_shown.iter().flat_map(|(name, shown)| shown.tests.iter().map(move |test| (name, test)));
+    let (mut count, mut blunt) = (0, 0);
+    for (name, (test, caught)) in tests {
+        count += 1;
+        if caught.is_none() {
+            blunt += 1;
+            tally.record(format!("{name}: {test}"), Err(anyhow::anyhow!("it notices none of the faults")));
+        }
+    }
+    if blunt == 0 {
+        tally.record(format!("each of {count} tests notices a fault"), Ok(()));
+    }
+    note(format!("{:.1} s with faults", begin.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// A program on the reference allocator.
+struct Subject {
+    name: String,
+    directory: PathBuf,
+    trace: PathBuf,
+}
+
+impl Subject {
+    /// Runs without a fault, and then with one after the other until each test has noticed one.
+    fn sharpen(&self, faults: &[String]) -> Result<(Ended, Shown)> {
+        let allocator = Path::new("c_tests/faulty/allocator.c");
+        capture(&mut compile(&self.name, &["-O2"], allocator, false, &self.directory.join(&self.name)))?;
+        let right = self.run(None)?;
+        let mut shown = Shown::default();
+        shown.tests.extend(right.report.tests.keys().map(|test| (test.clone(), None)));
+        for fault in faults {
+            if shown.tests.values().all(Option::is_some) {
+                break;
+            }
+            let ended = self.run(Some(fault))?;
+            if ended.verdict().is_err() {
+                shown.caught.insert(fault.clone());
+            }
+            for test in ended.report.failed() {
+                if let Some(first) = shown.tests.get_mut(test) {
+                    first.get_or_insert_with(|| fault.clone());
+                }
+            }
+        }
+        Ok((right, shown))
+    }
+
+    fn run(&self, fault: Option<&str>) -> Result<Ended> {
+        let mut command = Command::new(self.directory.join(&self.name));
+        if self.name == "replay" {
+            command.arg(&self.trace);
+        }
+        command.env_remove("KNOLL_FAULT");
+        if let Some(fault) = fault {
+            command.env("KNOLL_FAULT", fault);
+        }
+        let log = self.directory.join(format!("{}.{}.log", self.name, fault.unwrap_or("right")));
+        program::run(&mut command, &log, LIMIT)
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The names in `FAULT(name, "what")`.
+fn fault_names(header: &str) -> Vec<String> {
+    let names = header.lines().filter_map(|line| line.strip_prefix("FAULT(")?.split_once(','));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fault_names;
+
+    #[test]
+    fn faults_are_named() {
+        assert_eq!(fault_names("/* FAULT(no, */\nFAULT(one, \"a\")\nFAULT(two, \"b, c\")\n"), ["one", "two"]);
+    }
+}
