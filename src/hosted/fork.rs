@@ -1,11 +1,13 @@
 //! Fork: the process is copied while nobody is inside the heap.
 //!
-//! - The prepare handler takes the heap's lock and both others release it, so the child's copy is
+//! - The prepare handler takes the heap's lock and the others release it, so the child's copy is
 //!   consistent and unlocked whatever other threads were doing.
 //! - Registered at the first allocation, before any other allocating code can register its own, and
 //!   handlers run in reverse order before the fork and in order after it: others' handlers may
 //!   allocate.
 //! - Registering may itself allocate: nobody waits for it and no lock is held.
+//! - Between the handlers libc takes locks of its own. A thread that holds one of them and needs
+//!   memory does not wait for the fork, which waits for it: see `aside`.
 //! - A fork from a signal handler that interrupted this very thread inside the heap takes nothing:
 //!   in the child the interrupted call goes on and releases the lock, as in the parent.
 //!
@@ -29,18 +31,22 @@ pub(super) fn register_once() {
 }
 
 unsafe extern "C" fn prepare() {
-    if !port::fork_lock().acquire() {
+    if port::process_lock().begin_fork().is_err() {
         INTERRUPTED.store(true, Ordering::Relaxed);
     }
 }
 
-/// In the parent and in the child.
-unsafe extern "C" fn resume() {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        INTERRUPTED.store(false, Ordering::Relaxed);
-    } else {
-        // SAFETY: `prepare` acquired it in this thread or in the thread that this one is a copy of.
-        unsafe { port::fork_lock().release() };
+unsafe extern "C" fn in_parent() {
+    if !INTERRUPTED.swap(false, Ordering::Relaxed) {
+        // SAFETY: `prepare` took the lock in this thread.
+        unsafe { port::process_lock().end_fork_in_parent() };
+    }
+}
+
+unsafe extern "C" fn in_child() {
+    if !INTERRUPTED.swap(false, Ordering::Relaxed) {
+        // SAFETY: `prepare` took the lock in the thread that this one is a copy of.
+        unsafe { port::process_lock().end_fork_in_child() };
     }
 }
 
@@ -63,7 +69,7 @@ fn register() {
     let _errno = port::Errno::keep();
     // SAFETY: the handlers live as long as the process: libknoll.so is linked with -z nodelete.
     // A failure (no memory) leaves fork as it is for any library without handlers.
-    let _ = unsafe { __register_atfork(Some(prepare), Some(resume), Some(resume), core::ptr::null_mut()) };
+    let _ = unsafe { __register_atfork(Some(prepare), Some(in_parent), Some(in_child), core::ptr::null_mut()) };
 }
 
 #[cold]
@@ -71,11 +77,11 @@ fn register() {
 fn register() {
     let _errno = port::Errno::keep();
     // SAFETY: the handlers live as long as the process.
-    let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume)) };
+    let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
 }
 
 /// Miri has no fork.
 #[cfg(miri)]
 fn register() {
-    let _: [unsafe extern "C" fn(); 2] = [prepare, resume];
+    let _: [unsafe extern "C" fn(); 3] = [prepare, in_parent, in_child];
 }

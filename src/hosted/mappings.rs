@@ -78,6 +78,7 @@ impl Mappings {
     }
 
     /// Adds a block; [`reserve`](Self::reserve) answered true since the last insertion.
+    #[inline(never)]
     pub(super) fn insert(&mut self, large: Large) {
         let mut index = self.home(large.address());
         while !self.slot(index).is_none() {
@@ -116,6 +117,7 @@ impl Mappings {
         Some(found)
     }
 
+    #[inline(never)]
     fn position(&self, address: usize) -> Option<usize> {
         if self.capacity == 0 {
             return None;

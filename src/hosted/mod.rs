@@ -8,7 +8,8 @@
 //!   block goes back to the system at once, and a request that the system refuses is looked for in
 //!   the regions.
 //! - A pointer that is not ours is recognised without reading what it points to.
-//! - Any thread frees what any thread allocated. A child of fork finds the heap consistent.
+//! - Any thread frees what any thread allocated. A child of fork finds the heap consistent, and a fork
+//!   waits for no thread that waits for memory. A signal handler may allocate and free.
 //! - `errno` is left as it was; `libc_names` sets `ENOMEM` where libc would.
 //!
 //! # Design
@@ -27,6 +28,7 @@
 //! - `regions`: where the heap's memory comes from, and when its pages go back.
 //! - `mappings`: the large blocks.
 //! - `fork`: the handlers that hold the lock while the process is copied.
+//! - `aside`: what threads do that must not wait for the lock.
 //!
 //! A thread that has called `kn_heap_use` has a heap of its own: then the functions of this module
 //! work on that one, without a lock, and fall back to the process heap for pointers outside it.
@@ -35,6 +37,7 @@
 //! Beside the general heap's: one lock and one search of at most 128 regions a call. Statics: 4 KB,
 //! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
 
+mod aside;
 mod fork;
 mod mappings;
 pub(crate) mod process;

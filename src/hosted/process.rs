@@ -1,18 +1,19 @@
 //! The process heap: the state behind the lock, and the entry points that take it.
 //!
 //! Each entry point takes the lock once and keeps system calls that need no shared state (making and
-//! unmaking a large mapping) outside it. `None` from the lock means that a signal handler interrupted
-//! this thread inside the heap: allocation answers null, and a block that such a handler frees is
-//! left allocated, where libc would wait for ever.
+//! unmaking a large mapping) outside it. When waiting for the lock could last for ever (`Busy`), it
+//! does without the heap: see `aside`.
 
 use core::cell::UnsafeCell;
 use core::ptr::{copy_nonoverlapping, null_mut};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
+use super::aside::{self, What};
 use super::fork;
 use super::mappings::{Large, Mappings};
 use super::regions::Regions;
 use crate::heap::{KnHeap, KnStatus};
-use crate::port::{self, Errno};
+use crate::port::{self, Busy, Errno};
 
 /// From this size on a block is a mapping of its own.
 pub(crate) const LARGE: usize = 128 << 10;
@@ -39,17 +40,28 @@ unsafe impl Sync for Process {}
 static PROCESS: Process =
     Process(UnsafeCell::new(State { heap: null_mut(), regions: Regions::new(), mappings: Mappings::new() }));
 
-/// Runs `work` on the state under the lock; `None` iff this thread is inside it already.
+/// The heap once it is made, for those who only want to know it.
+static HEAP: AtomicPtr<KnHeap> = AtomicPtr::new(null_mut());
+
+/// Runs `work` on the state under the lock, or says why that could last for ever.
 #[inline]
-fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Option<R> {
+fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     port::with_lock(|| {
         // SAFETY: the lock is held and is not re-entrant, so this is the only reference.
-        work(unsafe { &mut *PROCESS.0.get() })
+        let state = unsafe { &mut *PROCESS.0.get() };
+        if aside::any() {
+            state.settle();
+        }
+        work(state)
     })
 }
 
 /// The heap below the large blocks, made if it is not yet; null iff the system refuses memory.
 pub(crate) fn process_heap() -> *mut KnHeap {
+    let known = HEAP.load(Ordering::Acquire);
+    if !known.is_null() {
+        return known;
+    }
     fork::register_once();
     let _errno = Errno::keep();
     with_state(State::heap).unwrap_or(null_mut())
@@ -103,13 +115,22 @@ pub(crate) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
         return null_mut();
     }
     let _errno = Errno::keep();
-    // SAFETY: the caller's promise.
-    let outcome = with_state(|state| unsafe { state.realloc(at, bytes) });
-    match outcome {
-        None => null_mut(),
-        Some(Resized::Done(to)) => to,
-        // SAFETY: the block is still the caller's, and `size` bytes of it are valid.
-        Some(Resized::Move { size, align }) => unsafe { move_block(at, size, align, bytes) },
+    loop {
+        // SAFETY: the caller's promise.
+        match with_state(|state| unsafe { state.realloc(at, bytes) }) {
+            Ok(Resized::Done(to)) => return to,
+            // SAFETY: the block is still the caller's, and `size` bytes of it are valid.
+            Ok(Resized::Move { size, align }) => return unsafe { move_block(at, size, align, bytes) },
+            // The heap may be in the middle of a change: nothing about the block can be known.
+            Err(Busy::Mine) => return null_mut(),
+            Err(Busy::Forking) => {}
+        }
+        // SAFETY: the caller's promise.
+        if let Some(size) = unsafe { size_during_fork(at) }.filter(|&size| size != 0) {
+            // SAFETY: as above.
+            return unsafe { move_block(at, size, BLOCK_ALIGN, bytes) };
+        }
+        // The fork is over, or the pointer is none of ours: the lock's next holder says so.
     }
 }
 
@@ -141,10 +162,14 @@ pub(crate) unsafe fn free(at: *mut u8) {
         return;
     }
     // SAFETY: the caller's promise.
-    if let Some(Some(large)) = with_state(|state| unsafe { state.free(at) }) {
-        let _errno = Errno::keep();
-        // SAFETY: the table of mappings gave it up, and the caller's promise.
-        unsafe { port::unmap(large.span) };
+    match with_state(|state| unsafe { state.free(at) }) {
+        Ok(None) => {}
+        Ok(Some(large)) => {
+            let _errno = Errno::keep();
+            // SAFETY: the table of mappings gave it up, and the caller's promise.
+            unsafe { port::unmap(large.span) };
+        }
+        Err(_) => aside::free(at),
     }
 }
 
@@ -156,15 +181,41 @@ pub(crate) unsafe fn usable_size(at: *const u8) -> usize {
     if at.is_null() {
         return 0;
     }
-    // SAFETY: the lock is held and the heap exists; any address may be asked for.
-    with_state(|state| unsafe { state.usable_size(at) }).unwrap_or(0)
+    loop {
+        // SAFETY: under the lock any address may be asked for.
+        match with_state(|state| unsafe { state.usable_size(at) }) {
+            Ok(size) => return size,
+            Err(Busy::Mine) => return 0,
+            Err(Busy::Forking) => {}
+        }
+        // SAFETY: the caller's promise.
+        if let Some(size) = unsafe { size_during_fork(at) } {
+            return size;
+        }
+    }
+}
+
+/// The bytes usable at `at` while another thread forks; `None` when none does.
+///
+/// # Safety
+/// No other thread frees `at` meanwhile.
+#[cold]
+unsafe fn size_during_fork(at: *const u8) -> Option<usize> {
+    // SAFETY: the forking thread changes nothing and keeps everybody else from changing the state and
+    // from settling notes until its guests have left.
+    port::process_lock().as_guest(|| unsafe {
+        aside::usable_size(at).unwrap_or_else(|| (*PROCESS.0.get()).usable_size(at))
+    })
 }
 
 /// A block of the general heap, which grows if it must; null without memory.
 #[inline]
 fn small(align: usize, bytes: usize) -> *mut u8 {
     fork::register_once();
-    with_state(|state| state.small(align, bytes)).unwrap_or(null_mut())
+    match with_state(|state| state.small(align, bytes)) {
+        Ok(at) => at,
+        Err(_) => aside::allocate(align, bytes),
+    }
 }
 
 /// A mapping of its own, or, when the system refuses it, a block of the general heap; and whether its
@@ -177,14 +228,12 @@ fn large(align: usize, bytes: usize) -> (*mut u8, bool) {
     fork::register_once();
     let _errno = Errno::keep();
     if let Some(span) = port::map(bytes.max(1), align) {
-        let noted = with_state(|state| {
-            let room = state.mappings.reserve();
-            if room {
-                state.mappings.insert(Large { span, align });
-            }
-            room
-        });
-        if noted == Some(true) {
+        let block = Large { span, align };
+        let noted = match with_state(|state| state.enter(block)) {
+            Ok(noted) => noted,
+            Err(_) => aside::leave(What::Made(block)),
+        };
+        if noted {
             return (span.start, true);
         }
         // SAFETY: mapped above, and nobody has its address.
@@ -205,13 +254,39 @@ impl State {
     fn heap(&mut self) -> *mut KnHeap {
         if self.heap.is_null() {
             self.heap = self.regions.create();
+            HEAP.store(self.heap, Ordering::Release);
         }
         self.heap
     }
 
-    /// True iff `at` lies in one of the heap's regions.
-    fn in_heap(&self, at: *const u8) -> bool {
-        self.regions.contains(at)
+    /// Does what was left aside. A block that finds no room in its table is left aside again.
+    #[cold]
+    fn settle(&mut self) {
+        let _errno = Errno::keep();
+        aside::settle_all(|what| match what {
+            What::Made(large) => {
+                if !self.enter(large) {
+                    aside::leave(what);
+                }
+            }
+            What::Freed(at) => {
+                // SAFETY: whoever left the note promised what `free` demands.
+                if let Some(large) = unsafe { self.free(at) } {
+                    // SAFETY: the table gave it up.
+                    unsafe { port::unmap(large.span) };
+                }
+            }
+        });
+    }
+
+    /// Enters a large block into the table; false without memory.
+    #[inline(never)]
+    fn enter(&mut self, large: Large) -> bool {
+        let room = self.mappings.reserve();
+        if room {
+            self.mappings.insert(large);
+        }
+        room
     }
 
     #[inline]
@@ -252,23 +327,34 @@ impl State {
     /// Frees a block of the heap; a large block is taken out of the table and left to be unmapped.
     #[inline]
     unsafe fn free(&mut self, at: *mut u8) -> Option<Large> {
-        if self.in_heap(at) {
+        if let Some(region) = self.regions.index_of(at) {
             // SAFETY: the process heap, under its lock; the caller's promise. It reports errors.
             if unsafe { KnHeap::free(self.heap, at) } == KnStatus::Ok {
-                let _errno = Errno::keep();
-                self.regions.gave_back(at);
+                self.regions.gave_back(region);
             }
             return None;
         }
+        self.remove_large(at)
+    }
+
+    /// Takes a large block out of the table.
+    #[inline(never)]
+    fn remove_large(&mut self, at: *mut u8) -> Option<Large> {
         let found = self.mappings.remove(at.addr());
         if found.is_none() {
-            port::report(KnStatus::Foreign, at, c"free");
+            if aside::any() {
+                // It may be a block that found no room in the table.
+                aside::free(at);
+            } else {
+                port::report(KnStatus::Foreign, at, c"free");
+            }
         }
         found
     }
 
+    #[inline(never)]
     unsafe fn usable_size(&self, at: *const u8) -> usize {
-        if self.in_heap(at) {
+        if self.regions.index_of(at).is_some() {
             // SAFETY: the process heap, under its lock.
             return unsafe { KnHeap::usable_size(self.heap, at) };
         }
@@ -276,10 +362,10 @@ impl State {
     }
 
     unsafe fn realloc(&mut self, at: *mut u8, bytes: usize) -> Resized {
-        if !self.in_heap(at) {
+        let Some(region) = self.regions.index_of(at) else {
             // SAFETY: the caller's promise.
             return unsafe { self.realloc_large(at, bytes) };
-        }
+        };
         // SAFETY: the process heap, under its lock.
         let size = unsafe { KnHeap::usable_size(self.heap, at) };
         if size == 0 {
@@ -298,11 +384,12 @@ impl State {
         }
         if to != at {
             self.regions.took(to, bytes);
-            self.regions.gave_back(at);
+            self.regions.gave_back(region);
         }
         Resized::Done(to)
     }
 
+    #[inline(never)]
     unsafe fn realloc_large(&mut self, at: *mut u8, bytes: usize) -> Resized {
         let Some(large) = self.mappings.find(at.addr()) else {
             port::report(KnStatus::Foreign, at, c"realloc");

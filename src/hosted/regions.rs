@@ -111,31 +111,30 @@ impl Regions {
         }
     }
 
-    /// True iff `at` lies in a region.
-    pub(super) fn contains(&self, at: *const u8) -> bool {
-        self.list.iter().take(self.count).any(|region| region.contains(at))
+    /// The number of the region in which `at` lies.
+    #[inline(never)]
+    pub(super) fn index_of(&self, at: *const u8) -> Option<usize> {
+        self.list.iter().take(self.count).position(|region| region.contains(at))
     }
 
     /// Counts the block `at`, of `bytes` asked, as used.
+    #[inline]
     pub(super) fn took(&mut self, at: *const u8, bytes: usize) {
-        if let Some((_, region)) = self.region_of(at) {
+        if let Some(region) = self.index_of(at).and_then(|index| self.list.get_mut(index)) {
             region.live += 1;
             region.handed_out = region.handed_out.saturating_add(bytes);
         }
     }
 
-    /// Counts the block `at` as freed; gives the region's pages back if that was its last one.
-    pub(super) fn gave_back(&mut self, at: *const u8) {
-        if let Some((index, region)) = self.region_of(at) {
+    /// Counts a block of region `index` as freed; gives the region's pages back if it was the last one.
+    #[inline]
+    pub(super) fn gave_back(&mut self, index: usize) {
+        if let Some(region) = self.list.get_mut(index) {
             region.live = region.live.saturating_sub(1);
             if region.live == 0 && index != 0 && region.handed_out >= WORTH_RETURNING {
                 region.discard();
             }
         }
-    }
-
-    fn region_of(&mut self, at: *const u8) -> Option<(usize, &mut Region)> {
-        self.list.iter_mut().take(self.count).enumerate().find(|(_, region)| region.contains(at))
     }
 }
 
@@ -146,8 +145,10 @@ impl Region {
 
     /// Gives back all pages but the first and the last: an empty region is one free block, whose
     /// header, links and bin lie in the first page, and the region's end mark in the last.
+    #[cold]
     fn discard(&mut self) {
         self.handed_out = 0;
+        let _errno = port::Errno::keep();
         let page = port::page_bytes();
         // Full checks fill free memory with a pattern and look for it again.
         if cfg!(feature = "checks-full") || self.bytes <= 2 * page {

@@ -1,15 +1,18 @@
 //! The lock of the process heap.
 //!
 //! - All zeros is unlocked, so a static lock works before any start-up code.
-//! - [`Futex::acquire`] answers false instead of waiting for ever when the calling thread holds the
-//!   lock already: a signal handler that interrupts the heap gets no memory, but no deadlock either.
-//! - No kernel object and no list of waiters lives in the process: a child of fork, which holds the
-//!   lock by its parent's prepare handler, releases it with a store.
+//! - It is held while the process forks. libc's fork then waits for locks of its own (stdio, name
+//!   service) whose holders may be waiting for memory: so nobody waits for a fork longer than
+//!   [`PATIENCE`], and who asked gets [`Busy`] instead of a deadlock.
+//! - Nor does a signal handler wait that interrupts its own thread inside the lock.
+//! - During a fork [`Futex::as_guest`] reads what the lock guards: the forking thread changes nothing,
+//!   and does not let go before its guests have left.
+//! - No kernel object and no list of waiters lives in the process: a child of fork releases with a store.
 //!
 //! Three states, after U. Drepper, "Futexes Are Tricky" (2011), mutex 2: free, held, held and waited
 //! for. Cost without contention: one compare-and-swap, two stores, one swap.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::thread;
 
@@ -20,52 +23,89 @@ const WAITED_FOR: u32 = 2;
 /// How often a waiting thread looks again before it sleeps: a heap operation takes about as long.
 const SPINS: u32 = 40;
 
+/// Why the lock was not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// This thread holds it: a signal handler interrupted the heap.
+    Mine,
+    /// The process is being forked, and that takes long.
+    Forking,
+}
+
 pub(crate) struct Futex {
     state: AtomicU32,
     /// Who holds it, see [`thread::identity`]; 0: nobody.
     owner: AtomicUsize,
+    /// Its holder holds it only to keep everybody out while the process is copied.
+    forking: AtomicBool,
+    /// Threads inside [`Futex::as_guest`].
+    guests: AtomicU32,
 }
 
 impl Futex {
     pub(crate) const fn new() -> Futex {
-        Futex { state: AtomicU32::new(FREE), owner: AtomicUsize::new(0) }
+        Futex {
+            state: AtomicU32::new(FREE),
+            owner: AtomicUsize::new(0),
+            forking: AtomicBool::new(false),
+            guests: AtomicU32::new(0),
+        }
     }
 
-    /// Waits for the lock and takes it; false, at once, iff this thread holds it.
+    /// Takes the lock, and waits for it unless that could last for ever.
     #[inline]
-    pub(crate) fn acquire(&self) -> bool {
+    pub(crate) fn acquire(&self) -> Result<(), Busy> {
         let me = thread::identity();
         if self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
             // Only this thread itself stores its identity there, so a match is no race.
             if self.owner.load(Ordering::Relaxed) == me {
-                return false;
+                return Err(Busy::Mine);
             }
-            self.wait();
+            self.wait()?;
         }
         self.owner.store(me, Ordering::Relaxed);
-        true
+        Ok(())
     }
 
     #[cold]
-    fn wait(&self) {
+    #[inline(never)]
+    fn wait(&self) -> Result<(), Busy> {
         // A count that the compiler knows would be unrolled into a page of code.
         for _ in 0..core::hint::black_box(SPINS) {
             core::hint::spin_loop();
             if self.state.load(Ordering::Relaxed) == FREE
                 && self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
-                return;
+                return Ok(());
             }
         }
+        let mut patience = PATIENCE;
         while self.state.swap(WAITED_FOR, Ordering::Acquire) != FREE {
+            if self.forking.load(Ordering::Relaxed) {
+                if patience == 0 {
+                    return Err(Busy::Forking);
+                }
+                patience -= 1;
+            }
             sleep_while(&self.state, WAITED_FOR);
+        }
+        Ok(())
+    }
+
+    /// As [`acquire`](Self::acquire), but waits for a fork however long it takes.
+    pub(crate) fn acquire_patiently(&self) -> Result<(), Busy> {
+        loop {
+            match self.acquire() {
+                Err(Busy::Forking) => {}
+                outcome => return outcome,
+            }
         }
     }
 
     /// Gives the lock up.
     ///
     /// # Safety
-    /// This thread acquired it, or is the child of a fork in whose parent it did.
+    /// This thread acquired it.
     #[inline]
     pub(crate) unsafe fn release(&self) {
         self.owner.store(0, Ordering::Relaxed);
@@ -78,6 +118,48 @@ impl Futex {
     pub(crate) fn held_by_me(&self) -> bool {
         self.owner.load(Ordering::Relaxed) == thread::identity()
     }
+
+    /// Before a fork: takes the lock and says what for; [`Busy::Mine`] if this thread holds it.
+    pub(crate) fn begin_fork(&self) -> Result<(), Busy> {
+        self.acquire_patiently()?;
+        self.forking.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// After a fork, in the parent.
+    ///
+    /// # Safety
+    /// [`begin_fork`](Self::begin_fork) took the lock in this thread.
+    pub(crate) unsafe fn end_fork_in_parent(&self) {
+        self.forking.store(false, Ordering::SeqCst);
+        while self.guests.load(Ordering::SeqCst) != 0 {
+            core::hint::spin_loop();
+        }
+        // SAFETY: the caller's word.
+        unsafe { self.release() };
+    }
+
+    /// After a fork, in the child, whose only thread this is: guests exist in the parent alone.
+    ///
+    /// # Safety
+    /// [`begin_fork`](Self::begin_fork) took the lock in the thread that this one is a copy of.
+    pub(crate) unsafe fn end_fork_in_child(&self) {
+        self.forking.store(false, Ordering::Relaxed);
+        self.guests.store(0, Ordering::Relaxed);
+        // SAFETY: the caller's word.
+        unsafe { self.release() };
+    }
+
+    /// Runs `look`, which only reads what the lock guards and does not wait, while a fork is under
+    /// way; `None` when none is.
+    pub(crate) fn as_guest<R>(&self, look: impl FnOnce() -> R) -> Option<R> {
+        // The guest counts itself, then looks at the flag; the end of the fork clears the flag, then
+        // looks at the count: one of them sees the other.
+        self.guests.fetch_add(1, Ordering::SeqCst);
+        let result = self.forking.load(Ordering::SeqCst).then(look);
+        self.guests.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -85,18 +167,22 @@ mod system {
     use super::super::console::Errno;
     use core::sync::atomic::AtomicU32;
 
-    /// Sleeps unless `word` is no longer `value`; may return early.
+    /// How often to sleep while the process forks.
+    pub(super) const PATIENCE: u32 = 2;
+
+    /// Sleeps for a millisecond, or until `word` is no longer `value`; may return early.
     pub(super) fn sleep_while(word: &AtomicU32, value: u32) {
         let _errno = Errno::keep();
-        let no_time_limit = core::ptr::null::<libc::timespec>();
-        // SAFETY: the word outlives the call; the kernel only reads it.
+        // Not for ever: the lock may pass to a fork without a word to those who sleep.
+        let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: word and limit outlive the call; the kernel only reads them.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 word.as_ptr(),
                 libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
                 value,
-                no_time_limit,
+                &raw const limit,
             );
         }
     }
@@ -116,6 +202,9 @@ mod system {
 mod system {
     use core::sync::atomic::AtomicU32;
 
+    /// How often to let others run while the process forks.
+    pub(super) const PATIENCE: u32 = 1000;
+
     /// Lets other threads run; the caller looks again.
     pub(super) fn sleep_while(_word: &AtomicU32, _value: u32) {
         // SAFETY: no conditions.
@@ -126,4 +215,4 @@ mod system {
     pub(super) fn wake_one(_word: &AtomicU32) {}
 }
 
-use system::{sleep_while, wake_one};
+use system::{sleep_while, wake_one, PATIENCE};

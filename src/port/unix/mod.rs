@@ -14,7 +14,7 @@ mod thread;
 #[cfg(feature = "libc-names")]
 pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
-pub(crate) use lock::Futex;
+pub(crate) use lock::{Busy, Futex};
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
 pub(crate) use thread::heap as thread_heap;
 
@@ -30,26 +30,27 @@ pub(super) fn locked_by_me() -> bool {
     LOCK.held_by_me()
 }
 
-/// Runs `work` with the process heap's lock held, then delivers an error that was found; `None`
-/// without running it iff this thread holds the lock already: a signal handler interrupted the heap.
+/// Runs `work` with the process heap's lock held, then delivers an error that was found; or says why
+/// waiting for the lock could last for ever.
 #[inline]
-pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Option<R> {
-    if !LOCK.acquire() {
-        return None;
+pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Result<R, Busy> {
+    LOCK.acquire()?;
+    let result = work();
+    // SAFETY: acquired above by this thread.
+    unsafe { release_and_deliver() };
+    Ok(result)
+}
+
+/// As [`with_lock`], for callers that can't do without: waits for a fork, and ends the process when a
+/// signal handler interrupted this thread inside the lock.
+pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
+    if LOCK.acquire_patiently().is_err() {
+        console::die(c"a signal handler interrupted the heap", c"an allocation", 0);
     }
     let result = work();
     // SAFETY: acquired above by this thread.
     unsafe { release_and_deliver() };
-    Some(result)
-}
-
-/// As [`with_lock`], for callers that have no answer when the lock is theirs already.
-#[inline]
-pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
-    match with_lock(work) {
-        Some(result) => result,
-        None => console::die(c"allocation in a signal handler", c"an allocation", 0),
-    }
+    result
 }
 
 /// Gives the lock up, then tells of an error that was found under it.
@@ -67,14 +68,15 @@ unsafe fn release_and_deliver() {
     }
 }
 
-/// The lock itself, for fork handlers: they take and release it in different calls.
-pub(crate) fn fork_lock() -> &'static Futex {
+/// The lock itself, for fork handlers, which take and release it in different calls, and for guests.
+pub(crate) fn process_lock() -> &'static Futex {
     &LOCK
 }
 
 /// Tells the hook of an error in the process heap. Without a hook, a library that stands in for
 /// libc's malloc does as libc's does: one line on standard error, and abort.
 #[cold]
+#[inline(never)]
 fn deliver(report: Report) {
     let told = report.deliver();
     if !told && cfg!(feature = "libc-names") {

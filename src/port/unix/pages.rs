@@ -32,6 +32,7 @@ impl Span {
 }
 
 /// The size of a page, a power of two.
+#[inline(never)]
 pub(crate) fn page_bytes() -> usize {
     static PAGE: AtomicUsize = AtomicUsize::new(0);
     let known = PAGE.load(Ordering::Relaxed);
@@ -53,6 +54,7 @@ fn whole_pages(bytes: usize) -> Option<usize> {
 }
 
 /// Maps at least `bytes` (not 0) zeroed bytes at a multiple of `align`, a power of two.
+#[inline(never)]
 pub(crate) fn map(bytes: usize, align: usize) -> Option<Span> {
     let page = page_bytes();
     let wanted = whole_pages(bytes)?;
@@ -99,6 +101,7 @@ fn map_anywhere(bytes: usize) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 /// `span` came from [`map`] or [`remap`], was not unmapped, and nobody uses its memory any more.
+#[inline(never)]
 pub(crate) unsafe fn unmap(span: Span) {
     // SAFETY: the caller's promise.
     unsafe { unmap_range(span.base, span.bytes) }
