@@ -13,8 +13,9 @@
 use crate::header::{declared_functions, exported_functions};
 use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
 use crate::size;
-use crate::util::{self, announce, build_static, capture, note, program, root, work_dir, Tally};
+use crate::util::{self, announce, build_static, capture, note, program, root, toolchain_bin, work_dir, Tally};
 use anyhow::{bail, Context, Result};
+use object::Object as _;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,9 @@ fn verify(target: &str, archive: &Path, tally: &mut Tally) {
             tally.record(format!("{target}: needs nothing it should not"), needs(target, &symbols));
         }
     }
+    if target.starts_with("wasm") {
+        tally.record(format!("{target}: links to a module that imports nothing"), links_to_module(archive));
+    }
     if is_bare(target) {
         let statics = sizes(archive).and_then(|sizes| match (sizes.data, sizes.zeroed) {
             (0, 0..=STATICS) => Ok(()),
@@ -150,6 +154,21 @@ fn verify(target: &str, archive: &Path, tally: &mut Tally) {
 /// All state hangs off a heap; the platform layer's default heap, its lock and the error hook are
 /// the only statics of a bare target.
 const STATICS: u64 = 64;
+
+/// A WebAssembly module of all public functions; the linker refuses what is undefined.
+fn links_to_module(archive: &Path) -> Result<()> {
+    let module = work_dir("wasm")?.join("knoll.wasm");
+    let mut link = program(toolchain_bin()?.join("rust-lld"), ["-flavor", "wasm", "--no-entry"]);
+    for name in Symbols::read(archive)?.public() {
+        link.arg(format!("--export={name}"));
+    }
+    capture(link.arg("-o").arg(&module).arg(archive))?;
+    let bytes = std::fs::read(&module)?;
+    match object::File::parse(&*bytes)?.imports()?.len() {
+        0 => Ok(()),
+        count => bail!("{count} imports"),
+    }
+}
 
 fn none_of(what: &str, names: Vec<&String>) -> Result<()> {
     if names.is_empty() {

@@ -69,12 +69,14 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The block layouts a firmware can choose among; the empty list is the default, all three.
+/// What a firmware can choose among; the empty list is the default, all three layouts.
 const LAYOUTS: &[(&str, &[&str])] = &[
     ("all layouts", &[]),
     ("headerless map only", &["layout-map"]),
     ("16-bit header only", &["layout-compact"]),
     ("32-bit header only", &["layout-wide"]),
+    ("headerless map only, small-code", &["layout-map", "small-code"]),
+    ("16-bit header only, small-code", &["layout-compact", "small-code"]),
 ];
 
 /// Copies a shared object without anything that is not needed to run it.

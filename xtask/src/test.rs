@@ -105,12 +105,27 @@ fn steps() -> Result<Vec<Step>> {
         Step {
             name: "unit",
             what: "Rust tests with overflow checks, 64 bit",
-            commands: vec![with("test --quiet --workspace")],
+            commands: vec![
+                with("test --quiet -p libknoll -p knoll-shadow"),
+                // In the profile that built xtask: its dependencies are there already.
+                with("test --quiet -p xtask --profile dev"),
+            ],
         },
         Step {
             name: "unit32",
             what: "the same, 32 bit (i686)",
             commands: vec![with("test --quiet -p libknoll --target i686-unknown-linux-gnu")],
+        },
+        Step {
+            name: "features",
+            what: "the same with all checks, without any, and with one block layout alone",
+            commands: vec![
+                with("test --quiet -p libknoll --features checks-full"),
+                with("test --quiet -p libknoll --features checks-none"),
+                with("test --quiet -p libknoll --no-default-features --features layout-map"),
+                with("test --quiet -p libknoll --no-default-features --features layout-compact"),
+                with("test --quiet -p libknoll --no-default-features --features layout-wide,small-code"),
+            ],
         },
         Step {
             name: "header",
@@ -123,6 +138,21 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![emu("test --quiet --release")],
         },
         Step {
+            name: "c-host",
+            what: "C tests here: libknoll.so, libknoll.a, ASan and UBSan, Valgrind; faults planted on purpose",
+            commands: vec![xtask("c-tests --host")],
+        },
+        Step {
+            name: "c-firmware",
+            what: "the same C tests as firmware on Cortex-M0, M3 and M4, every write watched",
+            commands: vec![xtask("c-tests --firmware")],
+        },
+        Step {
+            name: "counts",
+            what: "instructions per call in the emulator, against the checked-in table",
+            commands: vec![xtask("counts")],
+        },
+        Step {
             name: "dist",
             what: "archives: only kn_* and GC_* global, no panic, two Rust archives in one firmware",
             commands: vec![xtask("dist --check")],
@@ -131,6 +161,11 @@ fn steps() -> Result<Vec<Step>> {
             name: "package",
             what: "install, pkg-config, CMake find_package and FetchContent, the C examples",
             commands: vec![xtask("install --check")],
+        },
+        Step {
+            name: "lua",
+            what: "Lua on Knoll prints the same here, in the emulator, and on newlib's malloc",
+            commands: vec![xtask("run --check")],
         },
     ])
 }

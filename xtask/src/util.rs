@@ -3,8 +3,8 @@
 //! - Every program that a command starts goes through [`run`] or [`capture`], so that the reader
 //!   always sees what is done and a failure names the command line and its exit status.
 //! - There is one way to build each artefact ([`build_shared`], [`build_static`], [`Library`],
-//!   [`emu_binary`]); each returns the path of a copy that a build with other features or of
-//!   another target does not overwrite.
+//!   [`emu_binary`]); each returns a path that a build with other features or of another target
+//!   does not overwrite.
 //! - [`Tally`] collects named outcomes and prints the closing line `N passed, N failed`.
 
 use anyhow::{bail, Context, Result};
@@ -214,6 +214,17 @@ impl Library<'_> {
 
     fn build(&self, crate_type: &str, feature: &str, file: &str) -> Result<PathBuf> {
         let features: Vec<&str> = std::iter::once(feature).chain(self.features.iter().copied()).collect();
+        let mut name = features.join("+");
+        if self.no_default_features {
+            name.push_str("-bare");
+        }
+        if self.small {
+            name.push_str("-small");
+        }
+        // Cargo gives every configuration's artefact the same name. In a directory of its own
+        // it stays what it is while another process builds another.
+        let directory = work_dir("build")?.join(self.target.unwrap_or("host")).join(name);
+
         let mut command = cargo();
         command.args(["rustc", "--quiet", "-p", "libknoll", "--lib", "--release"]);
         command.args(["--crate-type", crate_type, "--features", &features.join(",")]);
@@ -223,29 +234,14 @@ impl Library<'_> {
         if self.small {
             command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s");
         }
-        let mut built = target_dir();
+        let mut built = directory.clone();
         if let Some(target) = self.target {
             command.args(["--target", target]);
             built.push(target);
         }
         built.extend(["release", file]);
-        run(&mut command)?;
-
-        let mut name = features.join("+");
-        if self.no_default_features {
-            name.push_str("-bare");
-        }
-        if self.small {
-            name.push_str("-small");
-        }
-        let directory = work_dir("lib")?.join(self.target.unwrap_or("host")).join(name);
-        std::fs::create_dir_all(&directory)?;
-        let kept = directory.join(file);
-        // Written beside and renamed: another command may hold the old one open.
-        let fresh = directory.join(format!("{file}.{}", std::process::id()));
-        std::fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
-        std::fs::rename(&fresh, &kept)?;
-        Ok(kept)
+        run(command.arg("--target-dir").arg(&directory))?;
+        Ok(built)
     }
 }
 
