@@ -4,6 +4,7 @@
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
 mod bench;
+mod c_tests;
 mod dist;
 mod header;
 mod install;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Measure Knoll and its rivals as firmware: instructions, memory, code size; writes docs/figures.md
     Bench(bench::Args),
+    /// The C tests on the host and in the emulated Cortex-M, and the proof that they can fail
+    CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
     Counts(bench::counts::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
@@ -52,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Header(args) => header::run(args),
