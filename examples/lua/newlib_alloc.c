@@ -16,8 +16,10 @@ const char *const lua_heap_name = LUA_HEAP_NAME;
 
 unsigned char lua_heap_memory[LUA_HEAP_CAPACITY] __attribute__((aligned(4096)));
 
-static size_t limit;  /* bytes of lua_heap_memory that malloc may have; 0 until the heap is opened */
-static size_t broken; /* bytes it has asked for */
+/* Bytes of lua_heap_memory that malloc may have, and has asked for. Newlib-nano's stdio needs some of them
+ * before anything can be printed, so they are there before the heap is opened. */
+static size_t limit = sizeof lua_heap_memory;
+static size_t broken;
 
 void *__wrap__sbrk(ptrdiff_t more);
 void *__wrap__sbrk(ptrdiff_t more)
@@ -33,11 +35,11 @@ void *__wrap__sbrk(ptrdiff_t more)
 
 bool lua_heap_open(size_t bytes)
 {
-    if (bytes > sizeof lua_heap_memory) {
+    if (bytes > sizeof lua_heap_memory || bytes < broken) {
         return false;
     }
     limit = bytes;
-    return bytes >= 4096;
+    return true;
 }
 
 void *lua_heap_allocate(size_t bytes)

@@ -183,10 +183,9 @@ local configuration = json.parse [==[
               "retry": [1, 2, 4, 8, 16, 32], "certificate": "MIIBszCCAVmgAwIBAgIUQ2Z5k0c3bWxpZ2h0IGZvciB0ZXN0cw==" },
   "houses": [
     { "name": "A1", "crop": "tomato \"Marmande\"", "area": 420.5, "vents": 6, "target": { "temperature": [16.5, 27.0], "humidity": [55, 80] } },
-    { "name": "A2", "crop": "basil", "area": 180.25, "vents": 3, "target": { "temperature": [18.0, 29.5], "humidity": [50, 70] } },
+    { "name": "A2", "crop": "basil \\ mint", "area": 180.25, "vents": 3, "target": { "temperature": [18.0, 29.5], "humidity": [50, 70] } },
     { "name": "B1", "crop": "orchids\n(cattleya)", "area": 96.0, "vents": 2, "target": { "temperature": [19.0, 26.0], "humidity": [65, 90] } },
-    { "name": "B2", "crop": "seedlings", "area": 64.75, "vents": 1, "target": { "temperature": [20.0, 25.0], "humidity": [60, 85] } },
-    { "name": "C1", "crop": "citrus \\ winter", "area": 512.0, "vents": 8, "target": { "temperature": [6.0, 24.0], "humidity": [40, 75] } }
+    { "name": "B2", "crop": "seedlings", "area": 64.75, "vents": 1, "target": { "temperature": [20.0, 25.0], "humidity": [60, 85] } }
   ],
   "probes": [
     { "kind": "temperature", "unit": "\u00b0C", "every": 900, "range": [-40.0, 125.0], "noise": 0.35, "smooth": 4 },
@@ -523,7 +522,7 @@ do -- LZW over the journal, then CSV, then packed records: many strings of every
         current = longer
       else
         out[#out + 1] = codes[current]
-        if next_code < 512 then codes[longer], next_code = next_code, next_code + 1 end
+        if next_code < 384 then codes[longer], next_code = next_code, next_code + 1 end
         current = letter
       end
     end
@@ -538,13 +537,13 @@ do -- LZW over the journal, then CSV, then packed records: many strings of every
     for i = 2, #codes do
       local word = words[codes[i]] or last .. last:sub(1, 1)
       out[#out + 1] = word
-      if next_code < 512 then words[next_code], next_code = last .. word:sub(1, 1), next_code + 1 end
+      if next_code < 384 then words[next_code], next_code = last .. word:sub(1, 1), next_code + 1 end
       last = word
     end
     return concat(out)
   end
 
-  local piece = text:sub(1, 2048)
+  local piece = text:sub(1, 1024)
   local codes = compress(piece)
   assert(expand(codes) == piece, "LZW must give back what it was given")
   report("lzw", "%d B in %d codes, checksum %08x", #piece, #codes, checksum(concat(codes, ",")))
@@ -644,7 +643,7 @@ do -- the archive: many small tables that live together (the peak), sorted, grou
     return (seed >> 8) % n
   end
   local crops = { "tomato", "basil", "orchid", "seedling", "citrus", "mint" }
-  for i = 1, 64 do
+  for i = 1, 40 do
     archive[i] = {
       id = i, lot = format("L%04d-%s", random(10000), crops[random(#crops) + 1]:sub(1, 3):upper()),
       crop = crops[random(#crops) + 1], weight = (random(4000) + 250) / 8,

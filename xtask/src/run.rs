@@ -229,11 +229,7 @@ fn smallest_heap(program: &Program, expected: &[u8]) -> Result<usize> {
                 enough = middle;
             }
             NO_MEMORY => too_small = middle,
-            other => bail!(
-                "{} with {middle} KB: exit status {other}\n{}",
-                program.title(),
-                outcome.errors.trim_end()
-            ),
+            other => bail!("{} with {middle} KB: exit status {other}\n{}", program.title(), outcome.errors.trim_end()),
         }
         bar.inc(1);
     }
@@ -317,7 +313,9 @@ fn summarise(subjects: &[Subject], lines: usize, picture: &std::path::Path) {
     if same {
         println!("- Each allocator served the same {calls} calls: same order, same sizes.");
     } else {
-        println!("- Not every allocator saw the same {calls} calls: where one refused, Lua collected and went on otherwise.");
+        println!(
+            "- Not every allocator saw the same {calls} calls: where one refused, Lua collected and went on otherwise."
+        );
     }
     let resized = knoll.log.requests().filter(|(kind, _)| *kind == Kind::Realloc).count();
     println!(
@@ -338,7 +336,11 @@ fn compare(knoll: &Subject, other: &Subject) -> Vec<String> {
         format!("{} of its instructions for all calls", percent(mine.allocator(), theirs.allocator())),
         format!("worst malloc {} to {}", grouped(mine.malloc.worst), grouped(theirs.malloc.worst)),
         format!("worst free {} to {}", grouped(mine.free.worst), grouped(theirs.free.worst)),
-        format!("largest free at the peak {} to {}", kilobytes(knoll.largest_at_peak), kilobytes(other.largest_at_peak)),
+        format!(
+            "largest free at the peak {} to {}",
+            kilobytes(knoll.largest_at_peak),
+            kilobytes(other.largest_at_peak)
+        ),
     ];
     if let (Some(mine), Some(theirs)) = (knoll.smallest, other.smallest) {
         facts.push(format!("smallest heap {} to {}", kilobytes(mine as u64), kilobytes(theirs as u64)));

@@ -7,7 +7,7 @@
 //! - An archive is compiled again only when its sources, its flags or the compiler's version have changed.
 
 use super::execute::{Place, Program};
-use crate::util;
+use crate::{dist, util};
 use anyhow::{bail, Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -176,7 +176,7 @@ pub fn firmware(lua: &LuaSources, script: &Path, allocator: Allocator, emulator:
     match allocator {
         Allocator::Knoll => {
             build.args(["knoll_alloc.c", "newlib_on_knoll.c"].map(example));
-            build.arg(util::build_static(Some(TARGET), &[])?).arg("--");
+            build.arg(dist::package(TARGET, &util::work_dir("run")?.join("libknoll"))?).arg("--");
         }
         Allocator::Newlib | Allocator::NewlibNano => {
             build.arg(example("newlib_alloc.c")).arg("--").arg("-Wl,--wrap=_sbrk");

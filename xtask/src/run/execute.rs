@@ -157,7 +157,11 @@ impl Program {
             }
             Place::Firmware { emulator, elf } => {
                 let mut command = Command::new(emulator);
-                command.arg("run").arg(elf).args(["--cpu", "m4", "--budget", BUDGET, "--dir"]).arg(&self.folder);
+                command
+                    .arg("run")
+                    .arg(elf)
+                    .args(["--quiet", "--cpu", "m4", "--budget", BUDGET, "--dir"])
+                    .arg(&self.folder);
                 command.arg("--json").arg(self.folder.join("out/emulator.json"));
                 if request.watch {
                     command.arg("--watch");
@@ -178,7 +182,7 @@ impl Program {
             output: done.stdout,
             errors: String::from_utf8_lossy(&done.stderr).into_owned(),
             report: self.report()?,
-            measured: self.measured()?.filter(|_| request.measure),
+            measured: if request.measure && status == 0 { self.measured()? } else { None },
         })
     }
 
@@ -219,19 +223,16 @@ impl Program {
         let path = self.folder.join("out/emulator.json");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
         let json: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let counts = |name: &str| -> Counts { find_counts(&json, name).unwrap_or_default() };
         Ok(Some(Measured {
             instructions: json["instructions"].as_u64().context("emulator.json has no instruction count")?,
-            malloc: counts("malloc"),
-            realloc: counts("realloc"),
-            free: counts("free"),
+            malloc: find_counts(&json, "malloc")?,
+            realloc: find_counts(&json, "realloc")?,
+            free: find_counts(&json, "free")?,
         }))
     }
 }
 
-/// The counts of the mark with a name.
-fn find_counts(json: &serde_json::Value, name: &str) -> Option<Counts> {
-    let marks = json["marks"].as_array()?;
-    let mark = marks.iter().find(|mark| mark["name"] == name)?;
-    serde_json::from_value(mark.clone()).ok()
+/// The instructions of the calls that the program marked with a name.
+fn find_counts(json: &serde_json::Value, name: &str) -> Result<Counts> {
+    serde_json::from_value(json["marks"][name].clone()).with_context(|| format!("emulator.json: mark {name}"))
 }

@@ -195,13 +195,9 @@ mod tests {
 
     #[test]
     fn an_overlap_is_refused() {
-        let log = Log {
-            events: vec![call(Kind::Malloc, None, Some(8), 16), call(Kind::Malloc, None, Some(16), 8)],
-        };
+        let log = Log { events: vec![call(Kind::Malloc, None, Some(8), 16), call(Kind::Malloc, None, Some(16), 8)] };
         assert!(log.blocks_after(2).is_err());
-        let log = Log {
-            events: vec![call(Kind::Malloc, None, Some(16), 16), call(Kind::Malloc, None, Some(8), 16)],
-        };
+        let log = Log { events: vec![call(Kind::Malloc, None, Some(16), 16), call(Kind::Malloc, None, Some(8), 16)] };
         assert!(log.blocks_after(2).is_err());
     }
 }

@@ -119,9 +119,7 @@ fn map(panel: &Panel, left: f64, top: f64, width: f64, index: usize) -> Group {
     let height = f64::from(panel.map.capacity.div_ceil(ROW_BYTES)) * ROW_HEIGHT;
     let mut group = Group::new()
         .add(text(left, top - 16.0, 18.0, LINES[index % LINES.len()], panel.name).set("font-weight", 700))
-        .add(
-            text(left + width, top - 16.0, 13.0, FAINT, &sum(panel)).set("text-anchor", "end"),
-        )
+        .add(text(left + width, top - 16.0, 13.0, FAINT, &sum(panel)).set("text-anchor", "end"))
         .add(
             Rectangle::new()
                 .set("x", round(left))
@@ -181,9 +179,13 @@ fn addresses(top: f64, rows: u32) -> Group {
     for row in (0..=rows).step_by(32) {
         let y = top + f64::from(row) * ROW_HEIGHT;
         let label = format!("{} KB", row * (ROW_BYTES / 1024));
-        group = group
-            .add(text(MARGIN - 8.0, y + 4.0, 11.0, FAINT, &label).set("text-anchor", "end"))
-            .add(rule(MARGIN - 5.0, y, MARGIN - 1.0, y, FAINT));
+        group = group.add(text(MARGIN - 8.0, y + 4.0, 11.0, FAINT, &label).set("text-anchor", "end")).add(rule(
+            MARGIN - 5.0,
+            y,
+            MARGIN - 1.0,
+            y,
+            FAINT,
+        ));
     }
     group
 }
@@ -279,7 +281,8 @@ fn timeline(panels: &[Panel], caption: &Caption, left: f64, top: f64, width: f64
     for quarter in 0..=4usize {
         let event = caption.events / 4 * quarter;
         let anchor = ["start", "middle", "middle", "middle", "end"][quarter];
-        let label = if quarter == 4 { format!("{} calls", grouped(caption.events as u64)) } else { grouped(event as u64) };
+        let label =
+            if quarter == 4 { format!("{} calls", grouped(caption.events as u64)) } else { grouped(event as u64) };
         group = group.add(text(x(event), top + height + 18.0, 11.0, FAINT, &label).set("text-anchor", anchor));
     }
     group.add(key(panels, left, top + height + 42.0))
@@ -316,8 +319,8 @@ fn costs(panels: &[Panel], left: f64, top: f64, width: f64, height: f64) -> Grou
     let decades = (worst.unwrap_or(1).max(100) as f64).log10().ceil();
     let axis = left + 62.0;
     let x = |count: f64| axis + (count.max(10.0).log10() - 1.0) / (decades - 1.0) * (width - 62.0);
-    let mut group = Group::new()
-        .add(text(left, top - 22.0, 15.0, INK, "Instructions of a call").set("font-weight", 600));
+    let mut group =
+        Group::new().add(text(left, top - 22.0, 15.0, INK, "Instructions of a call").set("font-weight", 600));
     for decade in 1..=decades as u32 {
         let count = 10u64.pow(decade);
         group = group

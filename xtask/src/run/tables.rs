@@ -42,9 +42,11 @@ fn table(columns: &[&Column], first: &str) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     let mut header = vec![Cell::new(first)];
-    header.extend(columns.iter().map(|column| {
-        Cell::new(format!("{}\n{}", column.title, column.place)).set_alignment(CellAlignment::Right)
-    }));
+    header.extend(
+        columns
+            .iter()
+            .map(|column| Cell::new(format!("{}\n{}", column.title, column.place)).set_alignment(CellAlignment::Right)),
+    );
     table.set_header(header);
     table
 }
