@@ -16,48 +16,51 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 
+# Cargo builds the driver quietly; the first time that is a minute of silence.
+XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
+
 .DEFAULT_GOAL := help
 .PHONY: run test header firmware dist bench size install miri fuzz clean help
 
 run:
 	@tools/setup.sh rust firmware emu host
-	@cargo xtask run
+	$(XTASK) run
 
 test:
 	@tools/setup.sh
-	@cargo xtask test
+	$(XTASK) test
 
 header:
 	@tools/setup.sh rust
-	@cargo xtask header
+	$(XTASK) header
 
 firmware:
 	@tools/setup.sh rust
-	@cargo xtask dist --firmware
+	$(XTASK) dist --firmware
 
 dist:
 	@tools/setup.sh rust
-	@cargo xtask dist
+	$(XTASK) dist
 
 bench:
-	@tools/setup.sh rust firmware emu
-	@cargo xtask bench
+	@tools/setup.sh rust firmware emu host
+	$(XTASK) bench
 
 size:
 	@tools/setup.sh rust
-	@cargo xtask size
+	$(XTASK) size
 
 install:
 	@tools/setup.sh rust
-	@cargo xtask install --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
+	$(XTASK) install --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 miri:
 	@tools/setup.sh rust miri
-	@cargo xtask miri
+	$(XTASK) miri
 
 fuzz:
 	@tools/setup.sh rust fuzz
-	@cargo xtask fuzz --seconds $(FUZZ_SECONDS)
+	$(XTASK) fuzz --seconds $(FUZZ_SECONDS)
 
 clean:
 	cargo clean

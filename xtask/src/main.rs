@@ -9,6 +9,8 @@ mod dist;
 mod header;
 mod install;
 mod localise;
+mod preload;
+mod rules;
 mod run;
 mod size;
 mod test;
@@ -40,6 +42,10 @@ enum Command {
     Header(header::Args),
     /// Install library, header, pkg-config and CMake files
     Install(install::Args),
+    /// Real programs with LD_PRELOAD=libknoll.so, next to the same without
+    Preload(preload::Args),
+    /// Verify what the project promises about itself: links, licences, nothing unfinished
+    Rules(rules::Args),
     /// Run Lua on Knoll, here and in the emulated Cortex-M4, and report side by side
     Run(run::Args),
     /// Code size of each public function, and of libknoll.so
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Command::Dist(args) => dist::run(args),
         Command::Header(args) => header::run(args),
         Command::Install(args) => install::run(args),
+        Command::Preload(args) => preload::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Run(args) => run::run(args),
         Command::Size(args) => size::run(args),
         Command::Occupancy(args) => bench::occupancy::run(args),

@@ -103,6 +103,11 @@ fn steps() -> Result<Vec<Step>> {
             ],
         },
         Step {
+            name: "rules",
+            what: "links, licences, the program in README.md, nothing unfinished",
+            commands: vec![xtask("rules")],
+        },
+        Step {
             name: "unit",
             what: "Rust tests with overflow checks, 64 bit",
             commands: vec![
