@@ -203,9 +203,8 @@ pub(crate) unsafe fn usable_size(at: *const u8) -> usize {
 unsafe fn size_during_fork(at: *const u8) -> Option<usize> {
     // SAFETY: the forking thread changes nothing and keeps everybody else from changing the state and
     // from settling notes until its guests have left.
-    port::process_lock().as_guest(|| unsafe {
-        aside::usable_size(at).unwrap_or_else(|| (*PROCESS.0.get()).usable_size(at))
-    })
+    port::process_lock()
+        .as_guest(|| unsafe { aside::usable_size(at).unwrap_or_else(|| (*PROCESS.0.get()).usable_size(at)) })
 }
 
 /// A block of the general heap, which grows if it must; null without memory.

@@ -15,10 +15,16 @@ use crate::port;
 
 /// Regions at most: with 1 GB each, 118 GB.
 const MOST: usize = 128;
+/// In a build without the wide layout no region can be larger than the others can link.
+const WIDE: bool = cfg!(feature = "layout-wide");
 /// The first region.
-const FIRST_BYTES: usize = 1 << 20;
+const FIRST_BYTES: usize = if WIDE { 1 << 20 } else { 256 << 10 };
 /// No region is larger, unless one request needs it.
-const LARGEST_BYTES: usize = if cfg!(target_pointer_width = "64") { 1 << 30 } else { 32 << 20 };
+const LARGEST_BYTES: usize = match (WIDE, cfg!(target_pointer_width = "64")) {
+    (true, true) => 1 << 30,
+    (true, false) => 32 << 20,
+    (false, _) => FIRST_BYTES,
+};
 /// An empty region's pages go back when this much was handed out since they last did.
 const WORTH_RETURNING: usize = 256 << 10;
 /// A region's own records: the heap's control block in the first one, and headers at both ends.
@@ -159,7 +165,6 @@ impl Region {
     }
 }
 
-/// Regions are larger than the small layouts can link.
 fn config() -> KnHeapConfig {
-    KnHeapConfig { layout: KnLayout::Wide, flags: 0 }
+    KnHeapConfig { layout: if WIDE { KnLayout::Wide } else { KnLayout::Auto }, flags: 0 }
 }

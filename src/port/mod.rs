@@ -50,7 +50,9 @@ pub(crate) use platform::{default_heap, set_lock, use_heap};
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
-pub(crate) use unix::{discard, map, page_bytes, process_lock, remap, thread_heap, unmap, with_lock, Busy, Errno, Span};
+pub(crate) use unix::{
+    discard, map, page_bytes, process_lock, remap, thread_heap, unmap, with_lock, Busy, Errno, Span,
+};
 
 /// Enters the critical section that guards the default heap; the result brings the state before back.
 pub(crate) type LockEnter = unsafe extern "C" fn() -> usize;

@@ -5,17 +5,20 @@
 
 use core::ffi::CStr;
 
-/// Room for the longest line: `knoll: ` + status + ` in ` + place + ` at 0x` + 16 digits.
+/// Room for the longest line: `knoll: ` + status + `: ` + what + ` at 0x` + 16 digits.
 const LINE: usize = 160;
 
-/// Writes `knoll: STATUS in PLACE at 0xADDRESS` to standard error and aborts.
+/// Writes `knoll: STATUS: WHAT at 0xADDRESS` to standard error and aborts; a WHAT that says no more
+/// than the status is left out.
 #[cold]
-pub(super) fn die(status: &CStr, place: &CStr, address: usize) -> ! {
+pub(super) fn die(status: &CStr, what: &CStr, address: usize) -> ! {
     let mut line = Line { text: [0; LINE], length: 0 };
     line.add(b"knoll: ");
     line.add(status.to_bytes());
-    line.add(b" in ");
-    line.add(place.to_bytes());
+    if what.to_bytes() != status.to_bytes() {
+        line.add(b": ");
+        line.add(what.to_bytes());
+    }
     line.add(b" at 0x");
     line.add_hexadecimal(address);
     line.add(b"\n");

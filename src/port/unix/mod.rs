@@ -45,7 +45,7 @@ pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Result<R, Busy> {
 /// signal handler interrupted this thread inside the lock.
 pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
     if LOCK.acquire_patiently().is_err() {
-        console::die(c"a signal handler interrupted the heap", c"an allocation", 0);
+        console::die(c"allocation in a signal handler that interrupted the heap", c"static heap", 0);
     }
     let result = work();
     // SAFETY: acquired above by this thread.
