@@ -4,7 +4,7 @@
  *   driver occupancy RAM          workloads a and b: first failure, saturated, highest without failure
  *   driver shift RAM              the shifting size mixes
  *   driver smallest TRACE|all     the smallest heap for the trace, and its multiple of the trace's peak
- *   driver count RAM WORKLOAD     one workload, its calls counted by the harness (workloads.h names them)
+ *   driver count RAM WORKLOAD     one workload, its calls counted by the harness (workloads.h names them); all: each
  *   driver count RAM trace:NAME   the same for a trace
  *
  * Several commands may follow each other. Each result is a line of words: the command, its arguments, values.
@@ -47,6 +47,10 @@ static void smallest(const char *only) {
 }
 
 static void count(uint32_t ram, const char *name) {
+    if (!strcmp(name, "all")) {
+        for (const char *const *workload = workload_names; *workload; workload++) count(ram, *workload);
+        return;
+    }
     char title[48];
     snprintf(title, sizeof title, "%lu %s", (unsigned long)ram, name);
     count_calls(title);

@@ -88,15 +88,16 @@ static void grow_buffers(uint32_t from, uint32_t to, bool doubling) {
 static void work_double(uint32_t ram) { (void)ram; grow_buffers(16, 4096, true); }
 static void work_grow(uint32_t ram) { (void)ram; grow_buffers(8, 2048, false); }
 
+const char *const workload_names[] = { "a", "b", "lifo", "fifo", "comb", "double", "grow", NULL };
+
 void run_workload(const char *name, uint32_t ram) {
-    static const struct { const char *name; void (*work)(uint32_t ram); } list[] = {
-        { "a", work_a }, { "b", work_b }, { "lifo", work_lifo }, { "fifo", work_fifo }, { "comb", work_comb },
-        { "double", work_double }, { "grow", work_grow },
+    static void (*const work[])(uint32_t ram) = {
+        work_a, work_b, work_lifo, work_fifo, work_comb, work_double, work_grow,
     };
     heap_fresh(ram, 1);
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-        if (!strcmp(list[i].name, name)) {
-            list[i].work(ram);
+    for (size_t i = 0; workload_names[i]; i++) {
+        if (!strcmp(workload_names[i], name)) {
+            work[i](ram);
             return;
         }
     }

@@ -14,6 +14,7 @@
 
 #include "occupancy.h"
 
+extern const char *const workload_names[];    /* ended by NULL */
 void run_workload(const char *name, uint32_t ram);
 
 #endif

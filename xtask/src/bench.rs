@@ -28,8 +28,6 @@ use std::sync::Mutex;
 
 /// The RAM budgets of the synthetic workloads, in bytes.
 const BUDGETS: [u32; 2] = [64 << 10, 256 << 10];
-/// The synthetic workloads, as `workloads.h` names them.
-const WORKLOADS: [&str; 7] = ["a", "b", "lifo", "fifo", "comb", "double", "grow"];
 /// The driver's commands that find how memory is used.
 const FIT_COMMANDS: &[&str] =
     &["facts", "65536", "occupancy", "65536", "occupancy", "262144", "shift", "65536", "smallest", "all"];
@@ -81,10 +79,9 @@ pub fn run(args: Args) -> Result<()> {
         &jobs,
         |contender| contender.name().to_owned(),
         |contender| {
-            let commands: Vec<String> = FIT_COMMANDS.iter().map(|word| (*word).to_owned()).collect();
-            let outcome = emulate::run(&emulator, &programs[&(Machine::M4, *contender)], Machine::M4, &commands)?;
+            let program = &programs[&(Machine::M4, *contender)];
             let mut fit = Fit::default();
-            fit.read(&outcome.lines)?;
+            fit.read(&emulate::lines_of(&emulator, program, Machine::M4, FIT_COMMANDS)?)?;
             Ok(fit)
         },
     )?;
@@ -95,8 +92,7 @@ pub fn run(args: Args) -> Result<()> {
     let name = |(machine, contender): &(Machine, Contender)| format!("{} on {}", contender.name(), machine.name());
     let counts = side_by_side(args.jobs, &jobs, name, |job| {
         let commands = count_commands(&BUDGETS, &findings.fits[&job.1], &traces);
-        let outcome = emulate::run(&emulator, &programs[job], job.0, &commands)?;
-        Ok(Counts(outcome.counts))
+        emulate::count(&emulator, &programs[job], job.0, &commands).map(Counts)
     })?;
     findings.counts = jobs.into_iter().zip(counts).collect();
 
@@ -115,9 +111,7 @@ pub fn run(args: Args) -> Result<()> {
 fn count_commands(budgets: &[u32], fit: &Fit, traces: &[traces::Trace]) -> Vec<String> {
     let mut commands = Vec::new();
     for ram in budgets {
-        for workload in WORKLOADS {
-            commands.extend(["count".to_owned(), ram.to_string(), workload.to_owned()]);
-        }
+        commands.extend(["count".to_owned(), ram.to_string(), "all".to_owned()]);
     }
     for trace in traces {
         if let Some(smallest) = fit.smallest.get(&trace.name).filter(|found| found.bytes > 0) {

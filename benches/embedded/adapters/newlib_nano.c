@@ -17,7 +17,9 @@ extern struct mallinfo __malloc_current_mallinfo;
 
 enum { STATE_BYTES = 8 };
 
-static char *next_byte, *last_byte;
+/* What the C library itself takes before the first heap: its streams. */
+static char startup[2048] __attribute__((aligned(8)));
+static char *next_byte = startup, *last_byte = startup + sizeof startup;
 
 void *__wrap__sbrk_r(struct _reent *reent, ptrdiff_t bytes);
 

@@ -3,16 +3,13 @@
 use super::contenders::Machine;
 use crate::util;
 use anyhow::{bail, Context, Result};
-use serde::{Deserialize, Serialize};
+use object::{Object, ObjectSymbol};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Functions that copy or fill memory: their instructions are counted apart, because they measure the C library.
-const COPYING: &str = "memcpy,memmove,memset,__aeabi_memcpy,__aeabi_memcpy4,__aeabi_memcpy8,__aeabi_memmove,\
-__aeabi_memmove4,__aeabi_memmove8,__aeabi_memset,__aeabi_memset4,__aeabi_memset8,__aeabi_memclr,__aeabi_memclr4,\
-__aeabi_memclr8";
-
 /// Instructions of the calls of one function in one workload, copying left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Count {
     /// RAM budget in bytes.
     pub ram: u32,
@@ -32,36 +29,69 @@ pub struct Count {
     pub moved: f64,
 }
 
-/// What a run of the driver gave: its lines, and the counts of its calls.
-pub struct Outcome {
-    pub lines: Vec<Vec<String>>,
-    pub counts: Vec<Count>,
+/// Runs the driver with these commands, which count nothing, and returns its lines.
+pub fn lines_of(emulator: &Path, program: &Path, machine: Machine, commands: &[&str]) -> Result<Vec<Vec<String>>> {
+    let mut command = util::program(emulator, ["run"]);
+    command.arg(program).args(["--quiet", "--cpu", machine.name()]);
+    for word in commands {
+        command.args(["--arg", word]);
+    }
+    Ok(lines(&util::capture(&mut command)?))
 }
 
-/// Runs the driver with these commands.
-pub fn run(emulator: &Path, program: &Path, machine: Machine, commands: &[String]) -> Result<Outcome> {
+/// Runs the driver with these commands, and counts the calls that it marks.
+pub fn count(emulator: &Path, program: &Path, machine: Machine, commands: &[String]) -> Result<Vec<Count>> {
     let json = program.with_extension("json");
+    let copying = copying_functions(program)?.join(",");
     let mut command = util::program(emulator, ["run"]);
-    command.arg(program).args(["--cpu", machine.name(), "--exclude", COPYING, "--json"]).arg(&json);
+    command.arg(program).args(["--quiet", "--cpu", machine.name(), "--exclude", &copying, "--json"]).arg(&json);
     for word in commands {
         command.args(["--arg", word]);
     }
     let text = util::capture(&mut command)?;
     let report: Report = serde_json::from_slice(&std::fs::read(&json)?).context("the emulator's report")?;
-    let mut outcome = Outcome { lines: lines(&text), counts: report.counts()? };
-    for words in &outcome.lines {
+    let mut found = report.counts()?;
+    // In the order in which the workloads ran, with what the driver says of each.
+    let mut counts = Vec::new();
+    for words in &lines(&text) {
         // count RAM WORKLOAD calls N failures N resizes N moved N
         let [command, ram, workload, _, _, _, refused, _, resizes, _, moved] = &words[..] else { continue };
         if command != "count" {
             continue;
         }
         let (ram, resizes, moved): (u32, f64, f64) = (ram.parse()?, resizes.parse()?, moved.parse()?);
-        for one in outcome.counts.iter_mut().filter(|one| one.ram == ram && one.workload == *workload) {
-            one.refused = refused.parse()?;
-            one.moved = 100.0 * moved / resizes.max(1.0);
+        for call in ["malloc", "free", "realloc"] {
+            let mine = |one: &Count| one.ram == ram && one.workload == *workload && one.call == call;
+            if let Some(at) = found.iter().position(mine) {
+                let mut one = found.swap_remove(at);
+                one.refused = refused.parse()?;
+                one.moved = 100.0 * moved / resizes.max(1.0);
+                counts.push(one);
+            }
         }
     }
-    Ok(outcome)
+    Ok(counts)
+}
+
+/// Whether a function copies or fills memory: newlib's, the compiler's, or those of Rust's `compiler_builtins`.
+pub fn is_copying(function: &str) -> bool {
+    let plain =
+        ["memcpy", "memmove", "memset", "__aeabi_memcpy", "__aeabi_memmove", "__aeabi_memset", "__aeabi_memclr"];
+    let rust = ["3mem6memcpy", "3mem7memmove", "3mem6memset"];
+    plain.iter().any(|name| function.trim_end_matches(['4', '8']) == *name)
+        || rust.iter().any(|name| function.contains(name))
+}
+
+/// Those that the program has. Their instructions are counted apart: they would measure the C library.
+fn copying_functions(program: &Path) -> Result<Vec<String>> {
+    let bytes = std::fs::read(program)?;
+    let elf = object::File::parse(&*bytes)?;
+    let text = elf.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text);
+    let mut names: Vec<String> =
+        text.filter_map(|symbol| symbol.name().ok()).filter(|name| is_copying(name)).map(String::from).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The driver's lines as words.
@@ -72,12 +102,12 @@ pub fn lines(text: &str) -> Vec<Vec<String>> {
 /// The part of the emulator's JSON that is read.
 #[derive(Deserialize)]
 struct Report {
-    marks: Vec<Mark>,
+    /// By name.
+    marks: BTreeMap<String, Mark>,
 }
 
 #[derive(Deserialize)]
 struct Mark {
-    name: String,
     count: u64,
     mean: f64,
     p99: u64,
@@ -89,11 +119,11 @@ struct Mark {
 impl Report {
     fn counts(self) -> Result<Vec<Count>> {
         let mut counts = Vec::new();
-        for mark in self.marks {
-            let words: Vec<&str> = mark.name.split(' ').collect();
-            let [ram, workload, call] = words[..] else { bail!("a mark named {:?}", mark.name) };
+        for (name, mark) in self.marks.into_iter().filter(|(_, mark)| mark.count + mark.abandoned > 0) {
+            let words: Vec<&str> = name.split(' ').collect();
+            let [ram, workload, call] = words[..] else { bail!("a mark named {name:?}") };
             if mark.abandoned > 0 {
-                bail!("{} calls of {} did not return", mark.abandoned, mark.name);
+                bail!("{} calls of {name} did not return", mark.abandoned);
             }
             counts.push(Count {
                 ram: ram.parse()?,

@@ -104,3 +104,37 @@ fn read(path: &Path) -> Result<Trace> {
     }
     Ok(trace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{write::GzEncoder, Compression};
+    use std::io::Write as _;
+
+    fn written(name: &str, text: &str) -> Result<Result<Trace>> {
+        let path = std::env::temp_dir().join(format!("knoll-{}-{name}.trace.gz", std::process::id()));
+        let mut file = GzEncoder::new(File::create(&path)?, Compression::fast());
+        file.write_all(text.as_bytes())?;
+        file.finish()?;
+        let trace = read(&path);
+        std::fs::remove_file(&path)?;
+        Ok(trace)
+    }
+
+    #[test]
+    fn slots_are_used_again_and_the_peak_is_of_sizes() -> Result<()> {
+        let trace = written("good", "a 0 10\na 1 20\nf 0\na 2 0\nr 1 300\nf 1\n")??;
+        assert_eq!((trace.peak, trace.slots), (300, 2));
+        assert_eq!(trace.code, [10, 1 << 16 | 20, 2 << 30, 1, 1 << 30 | 1 << 16 | 300, 2 << 30 | 1 << 16]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_trace_is_refused_with_its_line() -> Result<()> {
+        for bad in ["a 0", "f 7", "a 0 8\na 0 8", "x 1 2", "r 3 4", "a 0 70000", "a 0 -1"] {
+            let error = format!("{:#}", written("bad", bad)?.err().context(bad)?);
+            assert!(error.contains("line") || error.contains(bad), "{error}");
+        }
+        Ok(())
+    }
+}
