@@ -168,6 +168,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("install --check")],
         },
         Step {
+            name: "preload",
+            what: "ls, git, python3 and others with LD_PRELOAD=libknoll.so; threads, fork, errno",
+            commands: vec![xtask("preload")],
+        },
+        Step {
             name: "lua",
             what: "Lua on Knoll prints the same here, in the emulator, and on newlib's malloc",
             commands: vec![xtask("run --check")],
