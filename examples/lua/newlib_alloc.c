@@ -16,8 +16,8 @@ const char *const lua_heap_name = LUA_HEAP_NAME;
 
 unsigned char lua_heap_memory[LUA_HEAP_CAPACITY] __attribute__((aligned(4096)));
 
-/* Bytes of lua_heap_memory that malloc may have, and has asked for. Newlib-nano's stdio needs some of them
- * before anything can be printed, so they are there before the heap is opened. */
+/* Bytes of lua_heap_memory that malloc may have, and has asked for. What the C library takes before the
+ * heap is opened, if anything, comes from there too. */
 static size_t limit = sizeof lua_heap_memory;
 static size_t broken;
 

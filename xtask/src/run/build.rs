@@ -17,13 +17,16 @@ pub const FIRMWARE_HEAP: usize = 256 * 1024;
 /// On a 64-bit host Lua's objects are larger: as much again.
 pub const HOST_HEAP: usize = 2 * FIRMWARE_HEAP;
 
+/// Of Lua's string hash.
+const SEED: &str = "0x4b6e6f6cu";
+
 /// An allocator that the same firmware is linked with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allocator {
     Knoll,
     /// Newlib's malloc: dlmalloc of 1996.
     Newlib,
-    /// The small one of `--specs=nano.specs`: first fit over one list in the order of addresses.
+    /// Newlib-nano's: first fit over one list in the order of addresses.
     NewlibNano,
 }
 
@@ -38,14 +41,6 @@ impl Allocator {
 
     fn file_name(self) -> String {
         self.name().to_lowercase()
-    }
-
-    /// Which C library: the flags that both Lua and the program are compiled with.
-    fn library_flags(self) -> &'static [&'static str] {
-        match self {
-            Allocator::NewlibNano => &["--specs=nano.specs"],
-            Allocator::Knoll | Allocator::Newlib => &[],
-        }
     }
 }
 
@@ -95,14 +90,13 @@ impl LuaSources {
     }
 
     /// Compiles liblua.a for a target, in a folder of its own, and returns its path.
-    fn archive(&self, target: &str, flags: &[&str]) -> Result<PathBuf> {
-        let variant = if flags.is_empty() { "" } else { "-nano" };
-        let into = util::work_dir("run")?.join(format!("lua-{target}{variant}"));
+    fn archive(&self, target: &str) -> Result<PathBuf> {
+        let into = util::work_dir("run")?.join(format!("lua-{target}"));
         std::fs::create_dir_all(&into)?;
         let archive = into.join("liblua.a");
         let compiler = if target.starts_with("thumb") { "arm-none-eabi-gcc" } else { "gcc" };
         let version = util::capture(Command::new(compiler).arg("--version"))?;
-        let recipe = format!("{}\n{flags:?}\n{version}", self.folder.display());
+        let recipe = format!("{}\n{SEED}\n{version}", self.folder.display());
         let recipe_file = into.join("recipe");
         if archive.is_file() && std::fs::read_to_string(&recipe_file).is_ok_and(|last| last == recipe) {
             util::note(format!("Lua for {target}: unchanged"));
@@ -113,8 +107,8 @@ impl LuaSources {
         let mut build = cc::Build::new();
         build.compiler(compiler).target(target).host(&util::host()?).out_dir(&into);
         build.opt_level(2).debug(true).cargo_metadata(false).warnings(false).pic(false);
-        build.flag("-std=gnu99").flags(["-ffunction-sections", "-fdata-sections"]).flags(flags);
-        build.define("luai_makeseed(L)", "0x4b6e6f6cu").files(files);
+        build.flag("-std=gnu99").flags(["-ffunction-sections", "-fdata-sections"]);
+        build.define("luai_makeseed(L)", SEED).files(files);
         build.try_compile("lua").with_context(|| format!("cannot compile Lua for {target}"))?;
         std::fs::write(&recipe_file, recipe)?;
         Ok(archive)
@@ -147,7 +141,7 @@ pub fn host(lua: &LuaSources, script: &Path) -> Result<Program> {
     let library = util::build_shared()?;
     let folder = run_folder("host", script)?;
     let triple = util::host()?;
-    let archive = lua.archive(&triple, &[])?;
+    let archive = lua.archive(&triple)?;
     let program = folder.join("lua-on-knoll");
     let library_folder = library.parent().context("libknoll.so lies nowhere")?;
     let mut gcc = Command::new("gcc");
@@ -168,7 +162,7 @@ pub fn firmware(lua: &LuaSources, script: &Path, allocator: Allocator, emulator:
     const TARGET: &str = "thumbv7em-none-eabi";
     let name = allocator.file_name();
     let folder = run_folder(&format!("firmware-{name}"), script)?;
-    let archive = lua.archive(TARGET, allocator.library_flags())?;
+    let archive = lua.archive(TARGET)?;
     let elf = folder.join("lua.elf");
     let mut build = Command::new("sh");
     build.arg(util::root().join("emu/firmware/build.sh")).arg("m4").arg(&elf);
@@ -179,16 +173,31 @@ pub fn firmware(lua: &LuaSources, script: &Path, allocator: Allocator, emulator:
             build.arg(dist::package(TARGET, &util::work_dir("run")?.join("libknoll"))?).arg("--");
         }
         Allocator::Newlib | Allocator::NewlibNano => {
-            build.arg(example("newlib_alloc.c")).arg("--").arg("-Wl,--wrap=_sbrk");
+            build.arg(example("newlib_alloc.c"));
+            if allocator == Allocator::NewlibNano {
+                build.args(nano_objects(&folder)?);
+            }
+            build.arg("--").arg("-Wl,--wrap=_sbrk");
         }
     }
-    build.args(strict()).args(allocator.library_flags());
-    if allocator == Allocator::NewlibNano {
-        build.args(["-u", "_printf_float"]);
-    }
+    build.args(strict());
     build.arg(format!("-DLUA_HEAP_NAME=\"{name}\"")).arg(format!("-DLUA_HEAP_CAPACITY={FIRMWARE_HEAP}u"));
     build.args([include(example("")), include(&lua.folder), include(util::root().join("include"))]);
     util::run(&mut build)?;
     let place = Place::Firmware { emulator: emulator.to_owned(), elf };
     Ok(Program { name: allocator.name(), place, folder, heap: FIRMWARE_HEAP })
+}
+
+/// Newlib-nano's allocator, taken out of its archive, to be linked before newlib's. The rest of newlib-nano
+/// is no C library for stock Lua: its printf does not know `long long`.
+fn nano_objects(folder: &Path) -> Result<Vec<PathBuf>> {
+    const FLAGS: [&str; 4] = ["-mcpu=cortex-m4", "-mfloat-abi=soft", "-mthumb", "--print-file-name=libc_nano.a"];
+    const MEMBERS: [&str; 8] =
+        ["mallocr", "freer", "reallocr", "callocr", "msizer", "mallinfor", "mallstatsr", "malloptr"];
+    let archive = util::capture(&mut util::program("arm-none-eabi-gcc", FLAGS))?;
+    let members = MEMBERS.map(|member| format!("lib_a-nano-{member}.o"));
+    let mut extract = Command::new("arm-none-eabi-ar");
+    extract.current_dir(folder).args(["x", archive.trim()]).args(&members);
+    util::capture(&mut extract).context("newlib-nano's allocator")?;
+    Ok(members.map(|member| folder.join(member)).to_vec())
 }
