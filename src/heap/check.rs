@@ -86,6 +86,32 @@ unsafe fn each_block<L: Layout>(
     }
 }
 
+/// The name for a pointer that was refused: `DoubleFree` in a free block, `Foreign` inside a used
+/// one, `Corrupt` at the head of a used one or when the region can't be walked that far.
+///
+/// # Safety
+/// `region` is live and `index` one of its indices.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn verdict<L: Layout>(region: Region<L>, index: usize) -> KnStatus {
+    let mut verdict = KnStatus::Corrupt;
+    // SAFETY: the caller's word. A walk that fails leaves the verdict as it is.
+    let _ = unsafe {
+        each_block(region, &mut |block, size, used| {
+            if index >= block + size {
+                return true;
+            }
+            if !used {
+                verdict = KnStatus::DoubleFree;
+            } else if index != block {
+                verdict = KnStatus::Foreign;
+            }
+            false
+        })
+    };
+    verdict
+}
+
 /// Whether the free block's links name it back.
 ///
 /// # Safety

@@ -25,6 +25,7 @@
 
 use super::layout::{KnLayout, Layout, Link, Region, Used};
 use super::status::KnStatus;
+use super::CHECKED;
 
 /// The header layout with fields of type `K` and granules of `GRANULE` bytes.
 pub(crate) struct Header<K, const GRANULE: usize>(core::marker::PhantomData<K>);
@@ -86,30 +87,34 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
         // indices that were compared with the region's ends.
         unsafe {
             let own = own_size(region, block).read().get();
-            let size = own & !K::USED;
-            if own & K::USED == 0 || size == 0 || size > region.end() - block {
-                return Err(Self::refusal(region, block));
+            if CHECKED && own & K::USED == 0 {
+                return Err(KnStatus::Foreign);
             }
-            let behind = block + size;
-            let left = left_size(region, block).read().get();
-            let before = block.wrapping_sub(left);
-            if left_size(region, behind).read().get() != size
-                || before.wrapping_sub(region.first()) > block - region.first()
-            {
+            let mut used = Used { size: own & !K::USED, left: 0, right: 0 };
+            if CHECKED && !Self::ends_agree(region, block, used.size) {
                 return Err(KnStatus::Corrupt);
             }
+            let behind = block + used.size;
             let right = own_size(region, behind).read().get();
-            let right = if right & K::USED == 0 { right } else { 0 };
-            let left_own = own_size(region, before).read().get();
-            let left = if left_own & K::USED == 0 {
-                if left_own != left {
+            if right & K::USED == 0 {
+                if CHECKED && !Self::ends_agree(region, behind, right) {
                     return Err(KnStatus::Corrupt);
                 }
-                left
-            } else {
-                0
-            };
-            Ok(Used { size, left, right })
+                used.right = right;
+            }
+            let left = left_size(region, block).read().get();
+            let before = block.wrapping_sub(left);
+            if CHECKED && !region.holds(before) {
+                return Err(KnStatus::Corrupt);
+            }
+            let own = own_size(region, before).read().get();
+            if own & K::USED == 0 {
+                if CHECKED && own != left {
+                    return Err(KnStatus::Corrupt);
+                }
+                used.left = left;
+            }
+            Ok(used)
         }
     }
 
@@ -170,12 +175,18 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
+        // SAFETY: the header behind is read only if it is in the region.
+        unsafe { size.wrapping_sub(1) < region.end() - block && left_size(region, block + size).read().get() == size }
+    }
+
     unsafe fn free_at_end(region: Region<Self>) -> usize {
         // SAFETY: the header behind the last block names it.
         unsafe {
             let last = left_size(region, region.end()).read().get();
-            let own = own_size(region, region.end() - last).read().get();
-            if own & K::USED == 0 {
+            let block = region.end().wrapping_sub(last);
+            if region.holds(block) && own_size(region, block).read().get() == last {
                 last
             } else {
                 0
@@ -192,31 +203,6 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
                 return Err(KnStatus::Corrupt);
             }
             Ok((size, own & K::USED != 0))
-        }
-    }
-}
-
-impl<K: HeaderField, const G: usize> Header<K, G> {
-    /// Why `inspect` refuses a block whose header is not that of a used one.
-    ///
-    /// # Safety
-    /// `first <= block < end`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn refusal(region: Region<Self>, block: usize) -> KnStatus {
-        // SAFETY: the header is inside the region, and so is the one behind a plausible size.
-        unsafe {
-            let own = own_size(region, block).read().get();
-            let size = own & !K::USED;
-            if own & K::USED != 0 {
-                return KnStatus::Corrupt;
-            }
-            let inside = size <= region.end() - block;
-            if size == 0 || (inside && left_size(region, block + size).read().get() == size) {
-                KnStatus::DoubleFree
-            } else {
-                KnStatus::Foreign
-            }
         }
     }
 }

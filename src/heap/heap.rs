@@ -245,11 +245,11 @@ impl KnHeap {
                 });
                 match outcome {
                     Some(Ok(_)) => return KnStatus::Ok,
-                    Some(Err(status)) => return refuse(status, at),
+                    Some(Err(_)) => return Self::refuse(this, at),
                     None => each = (*each).next,
                 }
                 if each.is_null() {
-                    return refuse(KnStatus::Foreign, at);
+                    return Self::refuse(this, at);
                 }
             }
         }
@@ -284,7 +284,7 @@ impl KnHeap {
             }
             let old = Self::usable_size(this, at);
             if old == 0 {
-                refuse(Self::verdict(this, at), at);
+                Self::refuse(this, at);
                 return null_mut();
             }
             Self::relocate(this, at, old, align, bytes)
@@ -315,14 +315,14 @@ impl KnHeap {
                     Some(Ok(Resized::Elsewhere(old))) => {
                         return Self::relocate(this, at, old, align, bytes);
                     }
-                    Some(Err(status)) => {
-                        refuse(status, at);
+                    Some(Err(_)) => {
+                        Self::refuse(this, at);
                         return null_mut();
                     }
                     None => each = (*each).next,
                 }
                 if each.is_null() {
-                    refuse(KnStatus::Foreign, at);
+                    Self::refuse(this, at);
                     return null_mut();
                 }
             }
@@ -377,27 +377,30 @@ impl KnHeap {
         0
     }
 
-    /// What is wrong with a pointer that is no used block: free already, foreign, or corrupt.
+    /// Tells the error hook what is wrong with a pointer that was refused, and answers it: free
+    /// already, foreign, or its block's records are spoiled. The only call that is not bounded: it
+    /// walks the region to be exact.
     ///
     /// # Safety
     /// As [`KnHeap::malloc`].
-    unsafe fn verdict(this: *mut Self, at: *const u8) -> KnStatus {
+    #[cold]
+    #[inline(never)]
+    unsafe fn refuse(this: *mut Self, at: *const u8) -> KnStatus {
         let mut each = this;
         while !each.is_null() {
             // SAFETY: the chain's links are regions of this heap, or null.
             unsafe {
                 let verdict = in_layout!(each, region => match region.index_of(at) {
-                    Some(block) => Some(Layout::inspect(region, block)),
+                    Some(block) => Some(super::check::verdict(region, block)),
                     None => None,
                 });
-                match verdict {
-                    Some(Ok(_)) => return KnStatus::Ok,
-                    Some(Err(status)) => return status,
-                    None => each = (*each).next,
+                if let Some(status) = verdict {
+                    return refuse(status, at);
                 }
+                each = (*each).next;
             }
         }
-        KnStatus::Foreign
+        refuse(KnStatus::Foreign, at)
     }
 
     /// Whether `at` points into one of the heap's regions.

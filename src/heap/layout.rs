@@ -257,6 +257,13 @@ pub(crate) trait Layout: Sized + 'static {
     /// The granules `block .. block + size` are one free block.
     unsafe fn set_free_size(region: Region<Self>, block: usize, size: usize);
 
+    /// Whether a free block of `size` granules at `block` lies in the region and its far end says the
+    /// same size.
+    ///
+    /// # Safety
+    /// `first <= block < end`.
+    unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool;
+
     /// The free block that ends at the region's end, as its size, or 0.
     ///
     /// # Safety

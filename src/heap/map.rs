@@ -2,10 +2,10 @@
 //!
 //! Guarantees
 //! * A used block holds nothing but the user's bytes; the smallest block is one granule.
-//! * [`Layout::inspect`] answers for the head of a used block only: a free block's head is a double
-//!   free, an address inside a block of up to 12 granules is always refused.
+//! * [`Layout::inspect`] answers for the head of a used block only: the head of a free block, any
+//!   address inside a block, and any address that was never a block's are refused.
 //! * Size, state, and both neighbours' states come from one 32-bit load of the map for blocks of up
-//!   to 12 granules, from two loads for larger ones.
+//!   to 12 granules, from two for larger ones.
 //!
 //! Design. A granule's code is 2 bits:
 //!
@@ -15,14 +15,18 @@
 //!   10  first of a free block
 //!   00  inside a block
 //!
-//!   used 3 granules | free 2 | used 1 | used 20 (0b10100) ...                    | end
-//!   01   00   00    | 10 00  | 11     | 01 11 00 01 01 00 00 00 00 00 00 … 00    | 01
-//!                                          ^mark ^ 8 digits: the size, 2 bits each
+//!   used 3 granules | free 2 | used 1 | used 20                            | …   | end
+//!   01   00   00    | 10 00  | 11     | 01 11 00 00 00 00 … 00 00 00 00 00 | …   | 01
+//!                                          ^  ^ 11 digits, codes 00 and 10
+//!                                          mark
 //! ```
 //!
-//! A used block that is longer than 12 granules keeps its size, as 16 bits, in the codes of its
-//! third to tenth granule. Code 11 in the second granule says so: as a block's start it would
-//! contradict its used left neighbour. Behind the last granule stands the code of a used block.
+//! A used block of more than 12 granules says where it ends: its second granule has the *mark*, 11,
+//! which as a block's start would contradict its used left neighbour, and the next eleven hold, one
+//! bit each, `(size - 13) / 8`: the next block's code is one of the eight from there on. The number's
+//! odd bits stand behind its even ones, so that two instructions put it together. A block of 16,389
+//! granules or more has all eleven set, and its size in the codes behind them. A digit never looks
+//! like the head of a used block. Behind the last granule stands the code of a used block.
 //!
 //! Every change of state is the same exclusive-or, [`toggle`]: giving a block back turns its own
 //! code from 01 to 10, or from 11 to 00 when it joins its left neighbour, which is `^ 11`; and the
@@ -40,15 +44,25 @@
 use super::bits::lowest;
 use super::layout::{KnLayout, Layout, Region, Used};
 use super::status::KnStatus;
+use super::CHECKED;
 
 /// The map layout with granules of `GRANULE` bytes.
 pub(crate) struct Map<const GRANULE: usize>;
 
-/// Used blocks of up to this many granules have no size in the map: the next block's code is
-/// within the same 32-bit load.
+/// Used blocks of up to this many granules need no digits: the next block's code is within the same
+/// 32-bit load.
 const SHORT: usize = 12;
+/// Where the search for a longer block's end starts when its digits are all zero.
+const LONG: usize = SHORT + 1;
 /// Codes of the `SHORT` granules behind the first.
 const SHORT_CODES: u32 = (1 << (2 * SHORT)) - 1;
+/// Digits that say "the size stands further on".
+const HUGE: u32 = (1 << DIGITS) - 1;
+const DIGITS: u32 = 11;
+/// Granules from a huge block's first to the codes that hold its size, 16 bits of 2 each.
+const HUGE_SIZE_AT: usize = 16;
+/// The least size of a huge block.
+const HUGE_SIZE: usize = LONG + ((HUGE as usize) << 3);
 
 /// The map word that starts with the code of `granule`: its address and the shift within it.
 ///
@@ -61,6 +75,26 @@ unsafe fn window<const G: usize>(region: Region<Map<G>>, granule: usize) -> (*mu
     (map.wrapping_add(granule >> 2).cast(), (granule & 3) * 2)
 }
 
+/// Reads a map word.
+///
+/// # Safety
+/// `at` comes from [`window`] for a granule up to the region's end.
+#[inline(always)]
+unsafe fn load(at: *mut u32) -> u32 {
+    // SAFETY: the map reaches three bytes beyond the code of `end`.
+    u32::from_le(unsafe { at.read_unaligned() })
+}
+
+/// Writes a map word.
+///
+/// # Safety
+/// As [`load`].
+#[inline(always)]
+unsafe fn store(at: *mut u32, word: u32) {
+    // SAFETY: the map reaches three bytes beyond the code of `end`.
+    unsafe { at.write_unaligned(word.to_le()) };
+}
+
 /// The code of one granule.
 ///
 /// # Safety
@@ -70,7 +104,7 @@ unsafe fn code<const G: usize>(region: Region<Map<G>>, granule: usize) -> u32 {
     // SAFETY: the map covers the granule.
     unsafe {
         let (at, shift) = window(region, granule);
-        u32::from(at.cast::<u8>().read()) >> shift & 3
+        (u32::from(at.cast::<u8>().read()) >> shift) & 3
     }
 }
 
@@ -88,33 +122,131 @@ unsafe fn flip<const G: usize>(region: Region<Map<G>>, granule: usize) {
     }
 }
 
+/// Mark and digits of a used block of `size` granules, as the codes from its first granule on.
+#[inline(always)]
+fn digits(size: usize) -> u32 {
+    if size <= SHORT {
+        return 0;
+    }
+    let number = (((size - LONG) >> 3) as u32).min(HUGE);
+    let spread = (number & 0x5555_5555) | ((number & 0xAAAA_AAAA) << DIGITS);
+    12 | spread << 5
+}
+
+/// The number in the digits of `word`, the codes from a long block's first granule on.
+#[inline(always)]
+fn number(word: u32) -> u32 {
+    let spread = (word >> 5) & ((1 << (2 * DIGITS - 1)) - 1);
+    (spread | spread >> DIGITS) & HUGE
+}
+
+/// Writes or erases the size of a huge block, by an exclusive-or.
+///
+/// # Safety
+/// The block lies in the region and is at least [`HUGE_SIZE`] granules long.
+#[cold]
+#[inline(never)]
+unsafe fn toggle_huge<const G: usize>(region: Region<Map<G>>, block: usize, size: usize) {
+    for bit in 0..16 {
+        if size >> bit & 1 != 0 {
+            // SAFETY: a huge block is longer than its digits.
+            unsafe { flip(region, block + HUGE_SIZE_AT + bit) };
+        }
+    }
+}
+
+/// Reads the size of a huge block.
+///
+/// # Safety
+/// As [`toggle_huge`].
+#[cold]
+#[inline(never)]
+unsafe fn huge_size<const G: usize>(region: Region<Map<G>>, block: usize) -> usize {
+    let mut size = 0;
+    for bit in 0..16 {
+        // SAFETY: a huge block is longer than its digits.
+        size |= ((unsafe { code(region, block + HUGE_SIZE_AT + bit) } >> 1) as usize) << bit;
+    }
+    size
+}
+
 /// Makes `size` granules at `block` used if they are free and free if they are used.
 ///
 /// # Safety
 /// The granules are a used block, or lie within one free block; `block + size <= end`.
 #[inline(always)]
 unsafe fn toggle<const G: usize>(region: Region<Map<G>>, block: usize, size: usize) {
-    // SAFETY: the map reaches three bytes beyond the code of `end`.
+    // SAFETY: the map covers the granules and the one behind them.
     unsafe {
         let (at, shift) = window(region, block);
-        let word = u32::from_le(at.read_unaligned());
         if size <= SHORT {
-            at.write_unaligned((word ^ (3 | 2 << (2 * size)) << shift).to_le());
+            store(at, load(at) ^ (3 | 2 << (2 * size)) << shift);
         } else {
-            at.write_unaligned((word ^ (15 | (size as u32) << 4) << shift).to_le());
+            store(at, load(at) ^ (3 | digits(size)) << shift);
             flip(region, block + size);
+            if size >= HUGE_SIZE {
+                toggle_huge(region, block, size);
+            }
         }
     }
 }
 
-/// Why `inspect` refuses: `word` holds the codes from the block on.
+/// The size of the used block at `block`, and whether a free one follows. `word` holds the codes
+/// from its first granule on. None when they are contradictory.
+///
+/// # Safety
+/// `first <= block < end`.
+#[inline(always)]
+unsafe fn extent<const G: usize>(region: Region<Map<G>>, block: usize, word: u32) -> Option<(usize, bool)> {
+    // SAFETY: the map covers what is compared with the region's end first.
+    unsafe {
+        let codes = word >> 2 & SHORT_CODES;
+        if codes & 3 != 3 {
+            if CHECKED && codes == 0 {
+                return None;
+            }
+            let behind = lowest(codes as usize);
+            return Some(((behind >> 1) + 1, behind & 1 != 0));
+        }
+        let number = number(word);
+        if number == HUGE {
+            return extent_of_huge(region, block);
+        }
+        let from = LONG + ((number as usize) << 3);
+        if CHECKED && !region.holds(block + from - 1) {
+            return None;
+        }
+        let (at, shift) = window(region, block + from);
+        let codes = load(at) >> shift & 0xFFFF;
+        if CHECKED && codes == 0 {
+            return None;
+        }
+        let behind = lowest(codes as usize);
+        Some((from + (behind >> 1), behind & 1 != 0))
+    }
+}
+
+/// As [`extent`], for a block whose digits are all set.
+///
+/// # Safety
+/// `first <= block < end`.
 #[cold]
 #[inline(never)]
-fn refusal(word: u32) -> KnStatus {
-    if word & 3 == 2 {
-        KnStatus::DoubleFree
-    } else {
-        KnStatus::Foreign
+unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize) -> Option<(usize, bool)> {
+    // SAFETY: the map covers what is compared with the region's end first.
+    unsafe {
+        if !region.holds(block + HUGE_SIZE - 1) {
+            return None;
+        }
+        let size = huge_size(region, block);
+        if size < HUGE_SIZE || !region.holds(block + size - 1) {
+            return None;
+        }
+        match code(region, block + size) {
+            1 => Some((size, false)),
+            2 => Some((size, true)),
+            _ => None,
+        }
     }
 }
 
@@ -148,42 +280,33 @@ impl<const G: usize> Layout for Map<G> {
         // in the blocks themselves is read at indices that were compared with the region's own.
         unsafe {
             let (at, shift) = window(region, block);
-            let word = u32::from_le(at.read_unaligned()) >> shift;
-            if word & 1 == 0 {
-                return Err(refusal(word));
+            let word = load(at) >> shift;
+            if CHECKED && word & 1 == 0 {
+                return Err(KnStatus::Foreign);
             }
-            let codes = word >> 2 & SHORT_CODES;
-            let (size, right_is_free);
-            if codes & 3 != 3 {
-                if codes == 0 {
-                    return Err(KnStatus::Corrupt);
-                }
-                let behind = lowest(codes as usize);
-                size = (behind >> 1) + 1;
-                right_is_free = behind & 1 != 0;
-            } else {
-                size = (codes >> 2 & 0xFFFF) as usize;
-                if size <= SHORT || size > region.end() - block {
-                    return Err(KnStatus::Corrupt);
-                }
-                let behind = code(region, block + size);
-                if behind != 1 && behind != 2 {
-                    return Err(KnStatus::Corrupt);
-                }
-                right_is_free = behind == 2;
-            }
-            let right = if right_is_free { Self::free_size(region, block + size) } else { 0 };
-            let left = if word & 2 != 0 {
-                let left = usize::from(region.field(block, 0).wrapping_sub(1).read());
-                let at = block.wrapping_sub(left);
-                if !region.holds(at) || Self::free_size(region, at) != left {
-                    return Err(KnStatus::Corrupt);
-                }
-                left
-            } else {
-                0
+            let Some((size, right_is_free)) = extent(region, block, word) else {
+                return Err(KnStatus::Corrupt);
             };
-            Ok(Used { size, left, right })
+            let mut used = Used { size, left: 0, right: 0 };
+            if right_is_free {
+                used.right = Self::free_size(region, block + size);
+                if CHECKED && !Self::ends_agree(region, block + size, used.right) {
+                    return Err(KnStatus::Corrupt);
+                }
+            }
+            if word & 2 != 0 {
+                used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
+                let before = block.wrapping_sub(used.left);
+                // A mark looks like a head whose left neighbour is free; but there is none.
+                if CHECKED
+                    && (!region.holds(before)
+                        || code(region, before) != 2
+                        || Self::free_size(region, before) != used.left)
+                {
+                    return Err(KnStatus::Corrupt);
+                }
+            }
+            Ok(used)
         }
     }
 
@@ -212,17 +335,13 @@ impl<const G: usize> Layout for Map<G> {
         unsafe {
             flip(region, block + used.size);
             flip(region, block + size);
-            let digits = |size: usize| {
-                if size <= SHORT {
-                    0
-                } else {
-                    12 | (size as u32) << 4
-                }
-            };
-            let change = digits(used.size) ^ digits(size);
             let (at, shift) = window(region, block);
-            let word = u32::from_le(at.read_unaligned());
-            at.write_unaligned((word ^ change << shift).to_le());
+            store(at, load(at) ^ (digits(used.size) ^ digits(size)) << shift);
+            for size in [used.size, size] {
+                if size >= HUGE_SIZE {
+                    toggle_huge(region, block, size);
+                }
+            }
         }
     }
 
@@ -242,12 +361,26 @@ impl<const G: usize> Layout for Map<G> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
+        // SAFETY: the last granule is read only if it is one of the region's.
+        unsafe {
+            size.wrapping_sub(1) < region.end() - block
+                && usize::from(region.field(block + size, 0).wrapping_sub(1).read()) == size
+        }
+    }
+
     unsafe fn free_at_end(region: Region<Self>) -> usize {
         // SAFETY: the code of `end` says whether a free block lies before it.
         unsafe {
             let end = region.end();
-            if code(region, end) == 3 {
-                usize::from(region.field(end, 0).wrapping_sub(1).read())
+            if code(region, end) != 3 {
+                return 0;
+            }
+            let last = usize::from(region.field(end, 0).wrapping_sub(1).read());
+            let block = end.wrapping_sub(last);
+            if region.holds(block) && Self::free_size(region, block) == last {
+                last
             } else {
                 0
             }
@@ -255,35 +388,37 @@ impl<const G: usize> Layout for Map<G> {
     }
 
     unsafe fn measure(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
-        // SAFETY: the map covers the block's codes; the digits are compared with the region.
+        // SAFETY: sizes are compared with the region before they are followed.
         unsafe {
             let (at, shift) = window(region, block);
-            let word = u32::from_le(at.read_unaligned()) >> shift;
-            let room = region.end() - block;
-            let size = match (word & 3, word >> 2 & 3) {
-                (0, _) => return Err(KnStatus::Corrupt),
-                (2, _) => Self::free_size(region, block),
-                (_, 3) => (word >> 4 & 0xFFFF) as usize,
-                _ => (lowest((word >> 2 & SHORT_CODES) as usize) >> 1) + 1,
+            let word = load(at) >> shift;
+            let used = word & 1 != 0;
+            let size = if used {
+                extent(region, block, word).map_or(0, |(size, _)| size)
+            } else {
+                Self::free_size(region, block)
             };
-            let free = word & 3 == 2;
-            if size == 0 || size > room || code(region, block + size) == 0 {
+            if word & 3 == 0 || size == 0 || size > region.end() - block {
+                return Err(KnStatus::Corrupt);
+            }
+            // What the code behind says of this block: only a free one makes it 11.
+            let behind = code(region, block + size);
+            if behind == 0 || used == (behind == 3) {
                 return Err(KnStatus::Corrupt);
             }
             // Nothing but a long used block's mark and digits may stand inside a block.
-            let skip = if !free && size > SHORT { 10 } else { 1 };
-            if (skip..size).any(|inside| code(region, block + inside) != 0) {
+            let skip = match used {
+                true if size >= HUGE_SIZE => HUGE_SIZE_AT + 16,
+                true if size > SHORT => LONG,
+                _ => 1,
+            };
+            if (skip..size).any(|inside| code(region, block + inside) != 0)
+                || (used && size > SHORT && word & 0x3FF_FFFC != digits(size))
+                || (!used && !Self::ends_agree(region, block, size))
+            {
                 return Err(KnStatus::Corrupt);
             }
-            // What the neighbour's code says of this block.
-            let behind = code(region, block + size);
-            if free != (behind == 3) {
-                return Err(KnStatus::Corrupt);
-            }
-            if free && usize::from(region.field(block + size, 0).wrapping_sub(1).read()) != size {
-                return Err(KnStatus::Corrupt);
-            }
-            Ok((size, !free))
+            Ok((size, used))
         }
     }
 }
