@@ -134,11 +134,7 @@ impl KnHeap {
         // SAFETY: the caller's word.
         unsafe {
             guard::before(this);
-            Self::first_region_with(
-                this,
-                bytes,
-                |each, bytes| in_layout!(each, region => region::allocate(region, bytes)),
-            )
+            in_layout!(this, region => malloc_in(region, bytes))
         }
     }
 
@@ -146,41 +142,12 @@ impl KnHeap {
     ///
     /// # Safety
     /// As [`KnHeap::malloc`].
+    #[inline]
     pub unsafe fn malloc_top(this: *mut Self, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
             guard::before(this);
-            Self::first_region_with(
-                this,
-                bytes,
-                |each, bytes| in_layout!(each, region => region::allocate_top(region, bytes)),
-            )
-        }
-    }
-
-    /// The first region's block that is not null.
-    ///
-    /// # Safety
-    /// `this` is a live heap; `allocate` answers null or a used block of at least the bytes asked.
-    #[inline(always)]
-    unsafe fn first_region_with(
-        this: *mut Self,
-        bytes: usize,
-        allocate: impl Fn(*mut KnHeap, usize) -> *mut u8,
-    ) -> *mut u8 {
-        let mut each = this;
-        loop {
-            let at = allocate(each, guard::padded(bytes));
-            if !at.is_null() {
-                // SAFETY: the block was just allocated in this heap.
-                unsafe { guard::fresh(this, at) };
-                return at;
-            }
-            // SAFETY: the chain's links are regions of this heap, or null.
-            each = unsafe { (*each).next };
-            if each.is_null() {
-                return at;
-            }
+            in_layout!(this, region => malloc_top_in(region, bytes))
         }
     }
 
@@ -214,11 +181,7 @@ impl KnHeap {
         // SAFETY: the caller's word.
         unsafe {
             guard::before(this);
-            Self::first_region_with(
-                this,
-                bytes,
-                |each, bytes| in_layout!(each, region => aligned(region, align, bytes)),
-            )
+            in_layout!(this, region => aligned_in(region, align, bytes))
         }
     }
 
@@ -232,26 +195,12 @@ impl KnHeap {
         if at.is_null() {
             return KnStatus::Ok;
         }
-        // SAFETY: the chain's links are regions of this heap, or null.
+        // SAFETY: the caller's word.
         unsafe {
             if guard::dying(this, at) != KnStatus::Ok {
                 return refuse(KnStatus::Corrupt, at);
             }
-            let mut each = this;
-            loop {
-                let outcome = in_layout!(each, region => match region.index_of(at) {
-                    Some(block) => Some(region::release(region, block)),
-                    None => None,
-                });
-                match outcome {
-                    Some(Ok(_)) => return KnStatus::Ok,
-                    Some(Err(_)) => return Self::refuse(this, at),
-                    None => each = (*each).next,
-                }
-                if each.is_null() {
-                    return Self::refuse(this, at);
-                }
-            }
+            in_layout!(this, region => free_in(region, at))
         }
     }
 
@@ -300,32 +249,25 @@ impl KnHeap {
                 refuse(KnStatus::Corrupt, at);
                 return null_mut();
             }
-            let padded = guard::padded(bytes);
             let mut each = this;
             loop {
-                let outcome = in_layout!(each, region => match region.index_of(at) {
-                    Some(block) => Some(region::resize(region, block, padded, align)),
-                    None => None,
-                });
-                match outcome {
-                    Some(Ok(Resized::At(place))) => {
+                match in_layout!(each, region => resize_in(region, at, guard::padded(bytes), align)) {
+                    Found::Here(Ok(Resized::At(place))) => {
                         guard::fresh(this, place);
                         return place;
                     }
-                    Some(Ok(Resized::Elsewhere(old))) => {
+                    Found::Here(Ok(Resized::Elsewhere(old))) => {
                         return Self::relocate(this, at, old, align, bytes);
                     }
-                    Some(Err(_)) => {
-                        Self::refuse(this, at);
-                        return null_mut();
-                    }
-                    None => each = (*each).next,
+                    Found::Here(Err(_)) => break,
+                    Found::Elsewhere => each = (*each).next,
                 }
                 if each.is_null() {
-                    Self::refuse(this, at);
-                    return null_mut();
+                    break;
                 }
             }
+            Self::refuse(this, at);
+            null_mut()
         }
     }
 
@@ -426,15 +368,132 @@ impl KnHeap {
     }
 }
 
+/// Whether a pointer belongs to the region that was asked.
+enum Found<T> {
+    Here(T),
+    Elsewhere,
+}
+
+// One function for each layout, so that each has the registers to itself; what is not its region's
+// business goes on to the next region by a call in tail position.
+
 /// # Safety
-/// `region` is live, `align` a power of two.
-unsafe fn aligned<L: Layout>(region: Region<L>, align: usize, bytes: usize) -> *mut u8 {
+/// As [`KnHeap::malloc`].
+#[inline(never)]
+unsafe fn malloc_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
-        if align <= L::GRANULE {
-            region::allocate(region, bytes)
+        let at = region::allocate(region, guard::padded(bytes));
+        if at.is_null() {
+            return in_next(region.this, bytes, KnHeap::malloc);
+        }
+        guard::fresh(region.this, at);
+        at
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::malloc_top`].
+#[inline(never)]
+unsafe fn malloc_top_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let at = region::allocate_top(region, guard::padded(bytes));
+        if at.is_null() {
+            return in_next(region.this, bytes, KnHeap::malloc_top);
+        }
+        guard::fresh(region.this, at);
+        at
+    }
+}
+
+/// Asks the next region, if there is one.
+///
+/// # Safety
+/// `this` is a live region; `allocate` may be called on the next one.
+#[cold]
+#[inline(never)]
+unsafe fn in_next(this: *mut KnHeap, bytes: usize, allocate: unsafe fn(*mut KnHeap, usize) -> *mut u8) -> *mut u8 {
+    // SAFETY: the chain's links are regions of this heap, or null.
+    unsafe {
+        let next = (*this).next;
+        if next.is_null() {
+            null_mut()
         } else {
-            region::allocate_aligned(region, align, bytes)
+            allocate(next, bytes)
+        }
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::aligned_alloc`]; `align` is a power of two.
+#[inline(never)]
+unsafe fn aligned_in<L: Layout>(region: Region<L>, align: usize, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word; the chain's links are regions of this heap, or null.
+    unsafe {
+        let at = if align <= L::GRANULE {
+            region::allocate(region, guard::padded(bytes))
+        } else {
+            region::allocate_aligned(region, align, guard::padded(bytes))
+        };
+        if at.is_null() {
+            let next = (*region.this).next;
+            if next.is_null() {
+                return null_mut();
+            }
+            return KnHeap::aligned_alloc(next, align, bytes);
+        }
+        guard::fresh(region.this, at);
+        at
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::free`].
+#[inline(never)]
+unsafe fn free_in<L: Layout>(region: Region<L>, at: *mut u8) -> KnStatus {
+    // SAFETY: the caller's word.
+    unsafe {
+        match region.index_of(at) {
+            Some(block) => match region::release(region, block) {
+                Ok(_) => KnStatus::Ok,
+                Err(_) => KnHeap::refuse(region.this, at),
+            },
+            None => free_in_next(region.this, at),
+        }
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_in_next(this: *mut KnHeap, at: *mut u8) -> KnStatus {
+    // SAFETY: the chain's links are regions of this heap, or null.
+    unsafe {
+        let next = (*this).next;
+        if next.is_null() {
+            refuse(KnStatus::Foreign, at)
+        } else {
+            in_layout!(next, region => free_in(region, at))
+        }
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::realloc`]; `at` is a multiple of `align`, a power of two.
+#[inline(never)]
+unsafe fn resize_in<L: Layout>(
+    region: Region<L>,
+    at: *mut u8,
+    bytes: usize,
+    align: usize,
+) -> Found<Result<Resized, KnStatus>> {
+    // SAFETY: the caller's word.
+    unsafe {
+        match region.index_of(at) {
+            Some(block) => Found::Here(region::resize(region, block, bytes, align)),
+            None => Found::Elsewhere,
         }
     }
 }
