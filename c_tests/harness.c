@@ -7,27 +7,41 @@
  *
  * The guards are compared at the end of each test. Under Valgrind they are also closed to reading and writing, and the
  * noise is undefined, so that a decision that hangs on what a heap finds in its fresh memory is an error too. Under
- * AddressSanitizer they are poisoned.
+ * AddressSanitizer they are poisoned. In the emulated firmware Knoll may write to the pieces and nowhere else.
  */
 #include "harness.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/*
+ * What the tool that watches is told:
+ *   GUARD      nobody may touch these bytes        UNGUARD    everybody may
+ *   LEND       Knoll may write here from now on    TAKE_BACK  no longer
+ */
 #if defined(KNOLL_UNDER_VALGRIND)
 #include <valgrind/memcheck.h>
-#define CLOSE_MEMORY(at, bytes) ((void)VALGRIND_MAKE_MEM_NOACCESS((at), (bytes)))
-#define OPEN_MEMORY(at, bytes) ((void)VALGRIND_MAKE_MEM_DEFINED((at), (bytes)))
-#define MAKE_UNDEFINED(at, bytes) ((void)VALGRIND_MAKE_MEM_UNDEFINED((at), (bytes)))
+#define GUARD(at, bytes) ((void)VALGRIND_MAKE_MEM_NOACCESS((at), (bytes)))
+#define UNGUARD(at, bytes) ((void)VALGRIND_MAKE_MEM_DEFINED((at), (bytes)))
+#define LEND(at, bytes) ((void)VALGRIND_MAKE_MEM_UNDEFINED((at), (bytes)))
 #elif defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define CLOSE_MEMORY(at, bytes) ASAN_POISON_MEMORY_REGION((at), (bytes))
-#define OPEN_MEMORY(at, bytes) ASAN_UNPOISON_MEMORY_REGION((at), (bytes))
-#define MAKE_UNDEFINED(at, bytes) ((void)(at), (void)(bytes))
-#else
-#define CLOSE_MEMORY(at, bytes) ((void)(at), (void)(bytes))
-#define OPEN_MEMORY(at, bytes) ((void)(at), (void)(bytes))
-#define MAKE_UNDEFINED(at, bytes) ((void)(at), (void)(bytes))
+#define GUARD(at, bytes) ASAN_POISON_MEMORY_REGION((at), (bytes))
+#define UNGUARD(at, bytes) ASAN_UNPOISON_MEMORY_REGION((at), (bytes))
+#elif defined(__arm__) /* emu/firmware: the emulator sees each of Knoll's writes */
+#include "mark.h"
+#define LEND(at, bytes) knoll_watch_allow((at), (bytes))
+#define TAKE_BACK(at, bytes) knoll_watch_forbid((at), (bytes))
+#endif
+#if !defined(GUARD)
+#define GUARD(at, bytes) ((void)(at), (void)(bytes))
+#define UNGUARD(at, bytes) ((void)(at), (void)(bytes))
+#endif
+#if !defined(LEND)
+#define LEND(at, bytes) ((void)(at), (void)(bytes))
+#endif
+#if !defined(TAKE_BACK)
+#define TAKE_BACK(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
 enum { GUARD_BYTES = 256, GUARD_VALUE = 0xC3, MOST_PIECES = 64, MOST_FAILURES_PRINTED = 8, SKEW_STEP = 64 };
@@ -185,9 +199,9 @@ uint8_t *take_memory(size_t bytes, size_t skew) {
         start[i] = (uint8_t)(noise >> 24);
     }
     memset(start + bytes, GUARD_VALUE, GUARD_BYTES);
-    CLOSE_MEMORY(start - GUARD_BYTES, GUARD_BYTES);
-    MAKE_UNDEFINED(start, bytes);
-    CLOSE_MEMORY(start + bytes, GUARD_BYTES);
+    GUARD(start - GUARD_BYTES, GUARD_BYTES);
+    LEND(start, bytes);
+    GUARD(start + bytes, GUARD_BYTES);
     pieces[piece_count].start = start;
     pieces[piece_count].bytes = bytes;
     piece_count++;
@@ -198,12 +212,13 @@ uint8_t *take_memory(size_t bytes, size_t skew) {
 /* Compares the guards, opens all memory again and forgets the pieces. */
 static void return_memory(void) {
     size_t i;
-    OPEN_MEMORY(memory.bytes, memory_taken);
+    UNGUARD(memory.bytes, memory_taken);
     for (i = 0; i < piece_count; i++) {
         bool before = holds_byte(pieces[i].start - GUARD_BYTES, GUARD_BYTES, GUARD_VALUE);
         bool after = holds_byte(pieces[i].start + pieces[i].bytes, GUARD_BYTES, GUARD_VALUE);
         (void)CHECK(before && "the bytes before a heap's memory are as they were");
         (void)CHECK(after && "the bytes after a heap's memory are as they were");
+        TAKE_BACK(pieces[i].start, pieces[i].bytes);
     }
     piece_count = 0;
     memory_taken = 0;
@@ -212,7 +227,7 @@ static void return_memory(void) {
 void let_knoll_look_anywhere(void) {
     size_t i;
     for (i = 0; i < piece_count; i++) {
-        OPEN_MEMORY(pieces[i].start, pieces[i].bytes);
+        UNGUARD(pieces[i].start, pieces[i].bytes);
     }
 }
 

@@ -18,6 +18,8 @@
  *  - The program prints a line for each test and a last line with totals; its exit status is 0 iff all tests passed.
  *  - Arguments name the tests to run; none means all.
  *
+ * KNOLL_WITHOUT_CHECKS leaves out what a library built with checks-none does not promise: to notice a mistake.
+ *
  * It uses nothing but stdio, string and stdlib's plainest functions, and never allocates.
  */
 #ifndef KNOLL_C_TESTS_HARNESS_H

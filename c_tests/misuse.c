@@ -32,7 +32,9 @@ static Shadow *start(void) {
 }
 
 static void note(const Shadow *shadow) {
-    (void)CHECK_STATUS(kn_heap_stats(shadow->heap, &before), KN_OK);
+    KnHeapStats now = {0};
+    (void)CHECK_STATUS(kn_heap_stats(shadow->heap, &now), KN_OK);
+    before = now;
 }
 
 /* Nothing changed since note(), but for blocks that a test keeps beside the shadow's. */

@@ -98,7 +98,7 @@ static Outcome play(KnHeap *heap, bool verify) {
             return BROKEN;
         }
         if (verify && kind != 1) {
-            (void)CHECK_PATTERN(slot->at, kind == 0 ? slot->bytes : slot->bytes, slot->seed);
+            (void)CHECK_PATTERN(slot->at, slot->bytes, slot->seed);
         }
         if (kind == 0) {
             kn_heap_free(heap, slot->at);

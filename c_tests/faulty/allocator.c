@@ -620,6 +620,49 @@ KnStatus kn_heap_walk(KnHeap *heap, KnWalkFn visit, void *context) {
     return KN_OK;
 }
 
+/* One character for each 64 bytes: what lies at their start and at their end. */
+static char cell(const Region *region, const uint8_t *at) {
+    bool used = false, unused = false;
+    Header *block;
+    for (block = first_block(region); block != NULL; block = next_block(region, block)) {
+        if ((const uint8_t *)block < at + 64 && (const uint8_t *)after(block) > at) {
+            used = used || has_mark(block, MARK_USED);
+            unused = unused || has_mark(block, MARK_FREE);
+        }
+    }
+    return !used || has_fault(FAULT_dump_shows_free) ? '.' : unused ? '+' : '#';
+}
+
+KnStatus kn_dump(KnHeap *heap, KnWriteFn write, void *context) {
+    static const char head[] = "the reference allocator's heap\n";
+    Region *region;
+    if (write == NULL || heap == NULL) {
+        return has_fault(FAULT_dump_without_heap) ? KN_OK : KN_E_INVALID;
+    }
+    if (write(context, head, sizeof head - 1) < sizeof head - 1 && !has_fault(FAULT_dump_goes_on)) {
+        return KN_OK;
+    }
+    for (region = heap->regions; region != NULL; region = region->next) {
+        const uint8_t *at = (const uint8_t *)region->first;
+        while (at < (const uint8_t *)region->end) {
+            char line[65];
+            size_t length = 0;
+            while (length < 64 && at < (const uint8_t *)region->end) {
+                line[length++] = cell(region, at);
+                at += 64;
+            }
+            line[length++] = has_fault(FAULT_dump_has_no_lines) ? ' ' : '\n';
+            if (write(context, line, length) < length && !has_fault(FAULT_dump_goes_on)) {
+                return KN_OK;
+            }
+        }
+        if (has_fault(FAULT_dump_shows_one_region)) {
+            break;
+        }
+    }
+    return KN_OK;
+}
+
 /* ---- The default heap ---- */
 
 KnStatus kn_init(void *memory, size_t bytes) {

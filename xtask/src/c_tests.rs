@@ -160,40 +160,51 @@ fn work_off(jobs: Vec<Job>, tally: &mut Tally) -> Vec<Outcome> {
 struct Configuration {
     name: &'static str,
     flags: &'static [&'static str],
+    /// Against libknoll.so, or else libknoll.a with these features.
     shared: bool,
+    features: &'static [&'static str],
     /// What the program runs under.
     under: &'static [&'static str],
 }
 
+const PLAIN: Configuration =
+    Configuration { name: "libknoll.a", flags: &["-O2"], shared: false, features: &[], under: &[] };
 const HOST: &[Configuration] = &[
-    Configuration { name: "libknoll.so", flags: &["-O2"], shared: true, under: &[] },
-    Configuration { name: "libknoll.a", flags: &["-O2"], shared: false, under: &[] },
+    Configuration { name: "libknoll.so", shared: true, ..PLAIN },
+    PLAIN,
+    Configuration { name: "full checks", features: &["checks-full"], ..PLAIN },
+    Configuration { name: "no checks", flags: &["-O2", "-DKNOLL_WITHOUT_CHECKS"], features: &["checks-none"], ..PLAIN },
     Configuration {
         name: "ASan+UBSan",
         flags: &["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-        shared: false,
-        under: &[],
+        ..PLAIN
     },
     Configuration {
         name: "Valgrind",
         flags: &["-O1", "-DKNOLL_UNDER_VALGRIND"],
-        shared: false,
         under: &["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full"],
+        ..PLAIN
     },
 ];
+/// Without checks a mistake is not noticed, and what it does is not defined.
+const NEEDS_CHECKS: &str = "misuse";
 
 fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     announce(format!("C tests on the host: {} programs, {} configurations", suite.programs.len(), HOST.len()));
     let begin = Instant::now();
-    let shared = build_shared()?;
-    let archive = build_static(None, &[])?;
     let mut jobs = Vec::new();
     for configuration in HOST {
+        let library = match configuration.shared {
+            true => build_shared()?,
+            false => build_static(None, configuration.features)?,
+        };
         let directory = Suite::directory(configuration.name)?;
         for name in &suite.programs {
+            if name == NEEDS_CHECKS && configuration.features.contains(&"checks-none") {
+                continue;
+            }
             let executable = directory.join(name);
-            let library = if configuration.shared { &shared } else { &archive };
-            let compile = compile(name, configuration.flags, library, configuration.shared, &executable);
+            let compile = compile(name, configuration.flags, &library, configuration.shared, &executable);
             let command = execute(&executable, configuration.under, arguments(name, suite, configuration.name));
             let log = directory.join(format!("{name}.log"));
             jobs.push(Job {
