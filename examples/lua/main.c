@@ -191,6 +191,7 @@ int main(int count, char **words)
     const char *complaint;
     lua_State *lua;
     size_t largest;
+    uint64_t checks;
     int file, status;
 
     knoll_mark_name(RECORDER_MALLOC, "malloc");
@@ -231,9 +232,12 @@ int main(int count, char **words)
 
     ended = recorder;
     lua_heap_figures(&figures);
+    checks = knoll_instructions();
     largest = recorder_largest();
     complaint = lua_heap_complaint();
+    checks = knoll_instructions() - checks;
     lua_close(lua);
+    knoll_result("script", (int64_t)(knoll_instructions() - checks));
     if (complaint == NULL) {
         complaint = lua_heap_complaint();
     }

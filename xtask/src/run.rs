@@ -28,7 +28,7 @@ use build::Allocator;
 use console::style;
 use execute::{Measured, Program, Report, Request, NO_MEMORY};
 use indicatif::{ProgressBar, ProgressStyle};
-use log::{Kind, Log};
+use log::Log;
 use map::HeapMap;
 use picture::{Caption, Panel};
 use std::path::PathBuf;
@@ -115,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
     }
 
     util::announce("Running again with a log of every call, and a snapshot of each heap at its peak");
-    let host_request = Request { snapshot: Some(host_report.peak.event), ..Request::default() };
+    let host_request = Request { log: true, snapshot: Some(host_report.peak.event), ..Request::default() };
     let (_, host_again) = host.succeed(host_request)?;
     let mut subjects = Vec::new();
     for (program, report, measured) in measured {
@@ -141,6 +141,7 @@ pub fn run(args: Args) -> Result<()> {
         report: host_report,
         largest_at_peak: host_again.snapshot.largest,
         measured: None,
+        in_place: Some(host.log()?.resized_in_place()),
         smallest: None,
     };
     print_report(host_column, &subjects);
@@ -276,10 +277,11 @@ fn print_report(host: Column, subjects: &[Subject]) {
     let mut columns = vec![host];
     columns.extend(subjects.iter().map(|subject| Column {
         title: subject.program.name,
-        place: "Cortex-M4",
+        place: "M4",
         report: subject.report.clone(),
         largest_at_peak: subject.largest_at_peak,
         measured: Some(subject.measured.clone()),
+        in_place: Some(subject.log.resized_in_place()),
         smallest: subject.smallest,
     }));
     for subject in subjects {
@@ -317,11 +319,11 @@ fn summarise(subjects: &[Subject], lines: usize, picture: &std::path::Path) {
             "- Not every allocator saw the same {calls} calls: where one refused, Lua collected and went on otherwise."
         );
     }
-    let resized = knoll.log.requests().filter(|(kind, _)| *kind == Kind::Realloc).count();
+    let lua = knoll.report.peak.blocks;
     println!(
-        "- Knoll's walk of its heap at the peak and the log of all calls ({} of them realloc) name the same {} blocks.",
-        grouped(resized as u64),
-        grouped(knoll.map.facts().blocks.into())
+        "- At the peak, Knoll's walk of its heap finds the {} blocks of the log where the log has them, and {} of the C library.",
+        grouped(lua.into()),
+        knoll.map.facts().blocks - lua
     );
     for other in others {
         println!("- Against {}: {}.", other.program.name, compare(knoll, other).join("; "));

@@ -120,7 +120,7 @@ pub fn display(command: &Command) -> String {
 }
 
 /// A table for the terminal that is also a table in Markdown; all columns but the first are numbers.
-pub fn new_table<const N: usize>(header: [&str; N]) -> Table {
+pub fn new_table(header: impl Into<comfy_table::Row>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     for column in table.column_iter_mut().skip(1) {

@@ -110,6 +110,7 @@ pub struct Counts {
 /// What the emulator counted.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
+    /// From reset to the end of the program, without its checks of the heap.
     pub instructions: u64,
     pub malloc: Counts,
     pub realloc: Counts,
@@ -224,7 +225,7 @@ impl Program {
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
         let json: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         Ok(Some(Measured {
-            instructions: json["instructions"].as_u64().context("emulator.json has no instruction count")?,
+            instructions: json["results"]["script"].as_u64().context("emulator.json: no result `script`")?,
             malloc: find_counts(&json, "malloc")?,
             realloc: find_counts(&json, "realloc")?,
             free: find_counts(&json, "free")?,

@@ -66,6 +66,12 @@ impl Log {
         self.events.iter().map(|event| (event.kind, event.size))
     }
 
+    /// How many reallocs left the block where it was.
+    pub fn resized_in_place(&self) -> usize {
+        let stayed = |event: &&Event| event.kind == Kind::Realloc && event.from == event.to;
+        self.events.iter().filter(stayed).count()
+    }
+
     /// The live blocks after `count` events, in the order of addresses.
     pub fn blocks_after(&self, count: usize) -> Result<Vec<Block>> {
         let mut live = Live::default();
@@ -189,6 +195,7 @@ mod tests {
         assert_eq!(after(2), [Block { offset: 0, size: 16 }, Block { offset: 24, size: 8 }]);
         assert_eq!(after(4), [Block { offset: 24, size: 8 }, Block { offset: 40, size: 32 }]);
         assert_eq!(after(5), [Block { offset: 24, size: 8 }]);
+        assert_eq!(log.resized_in_place(), 0);
         let timeline = log.timeline(1).unwrap();
         assert_eq!((timeline.len(), timeline[0].live, timeline[0].reach), (1, 40, 72));
     }

@@ -15,7 +15,7 @@
 use super::execute::{Counts, Measured};
 use super::log::Moment;
 use super::map::{HeapMap, Span, State};
-use super::tables::{grouped, kilobytes};
+use super::tables::{grouped, kilobytes, KINDS};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::path::Path;
@@ -197,7 +197,7 @@ fn figures(panel: &Panel, left: f64, top: f64, width: f64) -> Group {
     let mut lines = vec![
         ("largest block malloc could give", kilobytes(panel.largest)),
         ("free, in how many pieces", format!("{}, {}", kilobytes(facts.free.into()), facts.pieces)),
-        ("the allocator's own: maps, headers, rounding", kilobytes(facts.own.into())),
+        ("the allocator's own: maps, headers", kilobytes(facts.own.into())),
         ("malloc, instructions: mean / worst", pair(panel.measured.malloc)),
         ("free, instructions: mean / worst", pair(panel.measured.free)),
     ];
@@ -310,12 +310,7 @@ fn key(panels: &[Panel], left: f64, y: f64) -> Group {
 
 /// Instructions of each call on a logarithmic scale: mean, p99 and worst.
 fn costs(panels: &[Panel], left: f64, top: f64, width: f64, height: f64) -> Group {
-    let kinds: [(&str, fn(&Measured) -> Counts); 3] = [
-        ("malloc", |measured| measured.malloc),
-        ("realloc", |measured| measured.realloc),
-        ("free", |measured| measured.free),
-    ];
-    let worst = panels.iter().flat_map(|panel| kinds.map(|(_, counts)| counts(&panel.measured).worst)).max();
+    let worst = panels.iter().flat_map(|panel| KINDS.map(|(_, counts)| counts(&panel.measured).worst)).max();
     let decades = (worst.unwrap_or(1).max(100) as f64).log10().ceil();
     let axis = left + 62.0;
     let x = |count: f64| axis + (count.max(10.0).log10() - 1.0) / (decades - 1.0) * (width - 62.0);
@@ -327,8 +322,8 @@ fn costs(panels: &[Panel], left: f64, top: f64, width: f64, height: f64) -> Grou
             .add(rule(x(count as f64), top, x(count as f64), top + height, RULE))
             .add(text(x(count as f64), top + height + 18.0, 11.0, FAINT, &grouped(count)).set("text-anchor", "middle"));
     }
-    let band = height / kinds.len() as f64;
-    for (row, (name, counts)) in kinds.iter().enumerate() {
+    let band = height / KINDS.len() as f64;
+    for (row, (name, counts)) in KINDS.iter().enumerate() {
         let middle = top + (row as f64 + 0.5) * band;
         group = group.add(text(left, middle + 4.0, 13.0, INK, name));
         for (index, panel) in panels.iter().enumerate() {

@@ -1,7 +1,8 @@
 //! The side-by-side report as tables.
 
 use super::execute::{Counts, Measured, Report};
-use comfy_table::{presets, Cell, CellAlignment, Table};
+use crate::util;
+use comfy_table::Table;
 use console::style;
 
 /// All that is known of one program at the end.
@@ -12,16 +13,28 @@ pub struct Column {
     /// What one malloc could still give when most was live.
     pub largest_at_peak: u64,
     pub measured: Option<Measured>,
+    /// Reallocs that did not move the block.
+    pub in_place: Option<usize>,
     /// The smallest heap in which the script completes.
     pub smallest: Option<usize>,
 }
+
+/// A kind of call, and where its counts are.
+pub type Kind = (&'static str, fn(&Measured) -> Counts);
+
+/// The kinds of call, in the order in which reports name them.
+pub const KINDS: [Kind; 3] = [
+    ("malloc", |measured| measured.malloc),
+    ("realloc", |measured| measured.realloc),
+    ("free", |measured| measured.free),
+];
 
 /// 12345678 as "12 345 678".
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);
@@ -31,7 +44,7 @@ pub fn grouped(number: u64) -> String {
 
 /// Bytes as "12.3 KB".
 pub fn kilobytes(bytes: u64) -> String {
-    if bytes % 1024 == 0 {
+    if bytes.is_multiple_of(1024) {
         format!("{} KB", bytes / 1024)
     } else {
         format!("{:.1} KB", bytes as f64 / 1024.0)
@@ -39,22 +52,12 @@ pub fn kilobytes(bytes: u64) -> String {
 }
 
 fn table(columns: &[&Column], first: &str) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    let mut header = vec![Cell::new(first)];
-    header.extend(
-        columns
-            .iter()
-            .map(|column| Cell::new(format!("{}\n{}", column.title, column.place)).set_alignment(CellAlignment::Right)),
-    );
-    table.set_header(header);
-    table
+    let titles = columns.iter().map(|column| format!("{}, {}", column.title, column.place));
+    util::new_table(std::iter::once(first.to_owned()).chain(titles))
 }
 
 fn row(table: &mut Table, name: &str, cells: impl IntoIterator<Item = String>) {
-    let mut all = vec![Cell::new(name)];
-    all.extend(cells.into_iter().map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right)));
-    table.add_row(all);
+    table.add_row(std::iter::once(name.to_owned()).chain(cells));
 }
 
 /// Memory: peak, live, blocks, largest free, smallest heap.
@@ -69,6 +72,7 @@ pub fn memory(columns: &[Column]) -> String {
     line("pointers", &|column| format!("{} bits", column.report.pointer_bits));
     line("calls: malloc", &|column| grouped(column.report.mallocs.into()));
     line("       realloc", &|column| grouped(column.report.reallocs.into()));
+    line("         in place", &|column| column.in_place.map_or("-".into(), |count| grouped(count as u64)));
     line("       free", &|column| grouped(column.report.frees.into()));
     line("       refused", &|column| grouped(column.report.refused.into()));
     line("peak: live bytes", &|column| grouped(column.report.peak.live));
@@ -92,12 +96,7 @@ pub fn instructions(columns: &[Column]) -> String {
         columns.iter().filter_map(|column| Some((column, column.measured.as_ref()?))).collect();
     let columns: Vec<&Column> = measured.iter().map(|(column, _)| *column).collect();
     let mut table = table(&columns, "Instructions");
-    let kinds: [(&str, fn(&Measured) -> Counts); 3] = [
-        ("malloc", |measured| measured.malloc),
-        ("realloc", |measured| measured.realloc),
-        ("free", |measured| measured.free),
-    ];
-    for (name, counts) in kinds {
+    for (name, counts) in KINDS {
         let blank = " ".repeat(name.len());
         let mut line = |name: String, cell: &dyn Fn(Counts) -> String| {
             row(&mut table, &name, measured.iter().map(|(_, measured)| cell(counts(measured))));
@@ -107,7 +106,7 @@ pub fn instructions(columns: &[Column]) -> String {
         line(format!("{blank} worst"), &|counts| grouped(counts.worst));
     }
     row(&mut table, "all of them", measured.iter().map(|(_, measured)| grouped(measured.allocator())));
-    row(&mut table, "whole program", measured.iter().map(|(_, measured)| grouped(measured.instructions)));
+    row(&mut table, "whole script", measured.iter().map(|(_, measured)| grouped(measured.instructions)));
     let share = |measured: &Measured| 100.0 * measured.allocator() as f64 / measured.instructions.max(1) as f64;
     row(&mut table, "allocator's share", measured.iter().map(|(_, measured)| format!("{:.2} %", share(measured))));
     table.to_string()
