@@ -13,10 +13,10 @@
 //!   heads  [ 0 | i | 0 | j ... ]        0: empty
 //!                |
 //!                v
-//!   block i: previous = 1 (bin 1) | next = m          block m: previous = i | next = 0
+//!   block i: previous = BINS + 1 | next = m            block m: previous = i | next = 0
 //! ```
 //!
-//! A first block's `previous` is its bin's number: to unlink a block takes no size computation.
+//! A first block's `previous` names its bin: to unlink a block takes no size computation.
 //!
 //! Source: two-level segregated fit (Masmano, Ripoll, Crespo, Real, 2004), with one flat level.
 
@@ -60,23 +60,31 @@ pub(crate) fn least_in(bin: usize) -> usize {
 /// `region` is live and `bin` below `WORDS * WORD_BITS`.
 #[inline(always)]
 pub(crate) unsafe fn find<L: Layout>(region: Region<L>, bin: usize) -> Option<usize> {
-    let mut n = bin / WORD_BITS;
-    // SAFETY: the word index is below WORDS in each access.
-    let mut word = unsafe { region.word(n).read() } >> (bin % WORD_BITS);
+    let n = bin / WORD_BITS;
+    // SAFETY: the word index is below WORDS.
+    let word = unsafe { region.word(n).read() } >> (bin % WORD_BITS);
     if word != 0 {
         return Some(bin + lowest(word));
     }
-    loop {
-        n += 1;
-        if n >= Region::<L>::WORDS {
-            return None;
-        }
-        // SAFETY: as above.
-        word = unsafe { region.word(n).read() };
+    // SAFETY: the caller's word.
+    unsafe { find_in_words(region, n + 1) }
+}
+
+/// The lowest bin that holds a block, from word `n` of the bitmap up.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+pub(crate) unsafe fn find_in_words<L: Layout>(region: Region<L>, mut n: usize) -> Option<usize> {
+    while n < Region::<L>::WORDS {
+        // SAFETY: the word index is below WORDS.
+        let word = unsafe { region.word(n).read() };
         if word != 0 {
             return Some(n * WORD_BITS + lowest(word));
         }
+        n += 1;
     }
+    None
 }
 
 /// The highest bin that holds a block.
@@ -101,12 +109,37 @@ pub(crate) unsafe fn highest<L: Layout>(region: Region<L>) -> Option<usize> {
 #[cfg_attr(not(feature = "small-code"), inline(always))]
 #[cfg_attr(feature = "small-code", inline(never))]
 pub(crate) unsafe fn link<L: Layout>(region: Region<L>, block: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe { push(region, bin_of(size), block, size) };
+}
+
+/// As [`link`], for blocks of up to [`EXACT`] granules.
+///
+/// # Safety
+/// As [`link`]; `0 < size <= EXACT`.
+#[inline(always)]
+pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if cfg!(feature = "small-code") {
+            link(region, block, size);
+        } else {
+            push(region, size - 1, block, size);
+        }
+    }
+}
+
+/// Puts a free block of `size` granules at the head of `bin` and records its size.
+///
+/// # Safety
+/// As [`link`]; `bin` is the one of that size.
+#[inline(always)]
+unsafe fn push<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usize) {
     // SAFETY: bin < bins, and the block's first granule holds two links in every layout.
     unsafe {
         L::set_free_size(region, block, size);
-        let bin = bin_of(size);
         let head = region.head(bin).read().get();
-        region.field(block, 0).write(L::Link::of(bin));
+        region.field(block, 0).write(L::Link::of(Region::<L>::BINS + bin));
         region.field(block, 1).write(L::Link::of(head));
         region.head(bin).write(L::Link::of(block));
         if head != 0 {
@@ -140,12 +173,12 @@ pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Resul
     unsafe {
         let previous = region.field(block, 0).read().get();
         let next = region.field(block, 1).read().get();
-        let toward = if previous < Region::<L>::BIAS {
-            if CHECKED && L::Link::BYTES > 2 && previous >= usize::from((*region.this).bins) {
+        let toward = if previous >= Region::<L>::BINS {
+            let bin = previous - Region::<L>::BINS;
+            if CHECKED && bin >= usize::from((*region.this).bins) {
                 return Err(KnStatus::Corrupt);
             }
-            // With 16-bit links, 128 heads never reach beyond the smallest region.
-            region.head(previous)
+            region.head(bin)
         } else if !CHECKED || region.holds(previous) {
             region.field(previous, 1)
         } else {
@@ -159,8 +192,8 @@ pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Resul
                 return Err(KnStatus::Corrupt);
             }
             region.field(next, 0).write(L::Link::of(previous));
-        } else if previous < Region::<L>::BIAS {
-            clear(region, previous);
+        } else if previous >= Region::<L>::BINS {
+            clear(region, previous - Region::<L>::BINS);
         }
         toward.write(L::Link::of(next));
         Ok(())
@@ -179,14 +212,14 @@ pub(crate) unsafe fn pop<L: Layout>(region: Region<L>, bin: usize) -> Result<usi
         let block = region.head(bin).read().get();
         let previous = region.field(block, 0).read().get();
         let next = region.field(block, 1).read().get();
-        if CHECKED && previous != bin {
+        if CHECKED && previous != Region::<L>::BINS + bin {
             return Err(KnStatus::Corrupt);
         }
         if next != 0 {
             if CHECKED && !names(region, next, block) {
                 return Err(KnStatus::Corrupt);
             }
-            region.field(next, 0).write(L::Link::of(bin));
+            region.field(next, 0).write(L::Link::of(previous));
         } else {
             clear(region, bin);
         }

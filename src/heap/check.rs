@@ -122,7 +122,7 @@ unsafe fn linked_well<L: Layout>(region: Region<L>, block: usize, size: usize) -
         let bin = bin_of(size);
         let previous = region.field(block, 0).read().get();
         let next = region.field(block, 1).read().get();
-        let back = if previous == bin {
+        let back = if previous == Region::<L>::BINS + bin {
             region.head(bin).read().get() == block
         } else {
             region.holds(previous) && region.field(previous, 1).read().get() == block
@@ -215,7 +215,7 @@ unsafe fn add_stats<L: Layout>(region: Region<L>, out: &mut KnHeapStats) {
         out.largest_free = out.largest_free.max(super::guard::unpadded(largest_free(region)));
         out.blocks += region.tally().read().blocks();
         out.regions += 1;
-        out.overhead += (region.first() - Region::<L>::BIAS) * L::GRANULE;
+        out.overhead += region.first() * L::GRANULE;
     }
 }
 

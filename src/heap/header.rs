@@ -64,7 +64,8 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     const KIND: KnLayout = K::KIND;
     const GRANULE: usize = G;
     const LEAD: usize = 2 * K::BYTES;
-    const MOST: usize = K::USED - 1 - K::BIAS;
+    // An index must be below BINS, a size below the used bit.
+    const MOST: usize = K::USED - 1;
 
     fn map_bytes(_first: usize, _end: usize) -> usize {
         0

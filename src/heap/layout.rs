@@ -6,9 +6,10 @@
 //! * Everything a region needs lies in the memory that its owner gave: there is no static.
 //! * Each pointer is derived from the region's own pointer, never from an integer.
 //!
-//! Design. A region is an array of *granules* (8 bytes, 16 on 64-bit hosts). A block is a run of
-//! granules, named by the index of its first one; indices below [`Link::BIAS`] never name a block
-//! and stand for "head of bin k" where a list's first block keeps its `previous` link:
+//! Design. A region is an array of *granules* (8 bytes, 16 on 64-bit hosts), counted from the
+//! control block on. A block is a run of granules, named by the index of its first one. Index 0, the
+//! control block's own, stands for "none"; indices from [`Link::BINS`] up stand for "head of bin k"
+//! where a list's first block keeps its `previous` link:
 //!
 //! ```text
 //!   control block                       granules
@@ -16,7 +17,7 @@
 //!  | KnHeap | tally peak| words | heads| map| i0 | i1 |         |
 //!  +--------------------+-------+------+----+----+----+--- … ---+
 //!   ^ this                              (map layout only)       ^ end
-//!   granule i lies at  this + (i - BIAS) * GRANULE
+//!   granule i lies at  this + i * GRANULE
 //! ```
 //!
 //! A free block starts with its two links, `previous` before `next`, so that the first byte
@@ -34,14 +35,14 @@ use super::status::KnStatus;
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnLayout {
-    /// The library chooses: headerless up to about 511 KB on 32-bit targets (a 4-byte header up
+    /// The library chooses: headerless up to about 510 KB on 32-bit targets (a 4-byte header up
     /// to 256 KB on Cortex-M0), an 8-byte header for larger regions and on 64-bit hosts.
     Auto = 0,
     /// No header: 2 bits for each granule in a map beside the blocks. Least memory for small
-    /// blocks. Regions of at most 65,407 granules (511 KB on 32-bit targets, 1 MB on 64-bit).
+    /// blocks. Regions of at most 65,279 granules (510 KB on 32-bit targets, 1 MB on 64-bit).
     Map = 1,
-    /// A 4-byte header and 16-bit links: fewest instructions. Regions of at most 32,639 granules
-    /// (255 KB on 32-bit targets, 510 KB on 64-bit).
+    /// A 4-byte header and 16-bit links: fewest instructions. Regions of at most 32,767 granules
+    /// (256 KB on 32-bit targets, 512 KB on 64-bit).
     Compact = 2,
     /// An 8-byte header, 32-bit links and 16-byte granules: regions up to 32 GB.
     Wide = 3,
@@ -146,8 +147,8 @@ tally!(u64, 32);
 pub(crate) trait Link: Copy + 'static {
     /// Bytes of one link.
     const BYTES: usize = size_of::<Self>();
-    /// Indices below this stand for bins.
-    const BIAS: usize;
+    /// Indices from here up stand for bins; none names a block.
+    const BINS: usize;
     /// How a region counts what is used.
     type Tally: Tally;
     fn of(index: usize) -> Self;
@@ -155,7 +156,7 @@ pub(crate) trait Link: Copy + 'static {
 }
 
 impl Link for u16 {
-    const BIAS: usize = 128;
+    const BINS: usize = 0xFF00;
     type Tally = u32;
     #[inline(always)]
     fn of(index: usize) -> Self {
@@ -168,7 +169,7 @@ impl Link for u16 {
 }
 
 impl Link for u32 {
-    const BIAS: usize = 256;
+    const BINS: usize = 0xFFFF_FF00;
     type Tally = u64;
     #[inline(always)]
     fn of(index: usize) -> Self {
@@ -293,8 +294,8 @@ impl<L> Clone for Region<L> {
 impl<L> Copy for Region<L> {}
 
 impl<L: Layout> Region<L> {
-    /// Granules below this index never hold blocks.
-    pub const BIAS: usize = <L::Link as Link>::BIAS;
+    /// What a head's `previous` link is: this and the bin's number.
+    pub const BINS: usize = <L::Link as Link>::BINS;
     /// How many bins a region can have at most: sizes up to 2^16 or 2^32 granules.
     pub const MOST_BINS: usize = if <L::Link as Link>::BYTES == 2 { 120 } else { 248 };
     /// Words of the bin bitmap.
@@ -313,7 +314,7 @@ impl<L: Layout> Region<L> {
     /// The first byte of granule `index`, which is a block's payload.
     #[inline(always)]
     pub fn granule(self, index: usize) -> *mut u8 {
-        self.this.cast::<u8>().wrapping_sub(Self::BIAS * L::GRANULE).wrapping_add(index * L::GRANULE)
+        self.this.cast::<u8>().wrapping_add(index * L::GRANULE)
     }
 
     /// The granule whose first byte is at `at`, if a block of this region could start there.
@@ -324,7 +325,7 @@ impl<L: Layout> Region<L> {
     pub unsafe fn index_of(self, at: *const u8) -> Option<usize> {
         let distance = at.addr().wrapping_sub(self.this.addr());
         // A misaligned pointer rotates its low bits to the top and fails the range test.
-        let index = distance.rotate_right(L::GRANULE.trailing_zeros()).wrapping_add(Self::BIAS);
+        let index = distance.rotate_right(L::GRANULE.trailing_zeros());
         // SAFETY: the caller vouches for the region.
         unsafe { self.holds(index) }.then_some(index)
     }

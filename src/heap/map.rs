@@ -255,7 +255,7 @@ impl<const G: usize> Layout for Map<G> {
     const KIND: KnLayout = KnLayout::Map;
     const GRANULE: usize = G;
     const LEAD: usize = 0;
-    const MOST: usize = 0xFFFF - 128;
+    const MOST: usize = 0xFF00 - 1;
 
     fn map_bytes(first: usize, end: usize) -> usize {
         // Codes for first ..= end, and three bytes that the last 32-bit load touches.

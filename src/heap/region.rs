@@ -33,7 +33,9 @@
 //! `sys_heap`, here only when nothing larger is free; the double-ended use is that of Knuth's
 //! "A-stack and B-stack".
 
-use super::bins::{abandon, bin_of, find, highest, large_bin, least_in, link, names, pop, unlink, EXACT};
+use super::bins::{abandon, bin_of, find, find_in_words, highest, large_bin, least_in, link, link_small};
+use super::bins::{names, pop, unlink, EXACT};
+use super::bits::lowest;
 use super::layout::{KnHeap, Layout, Link, Region, Tally};
 use super::status::KnStatus;
 use super::CHECKED;
@@ -65,13 +67,24 @@ const fn most_bytes<L: Layout>() -> usize {
 #[inline(always)]
 pub(crate) fn granules<L: Layout>(bytes: usize) -> Option<usize> {
     if bytes <= const { exact_bytes::<L>() } {
-        let size = (bytes + L::LEAD).div_ceil(L::GRANULE);
-        Some(if L::LEAD == 0 && size == 0 { 1 } else { size })
+        Some(small::<L>(bytes))
     } else if bytes <= const { most_bytes::<L>() } {
-        Some((bytes + L::LEAD).div_ceil(L::GRANULE))
+        Some(rounded::<L>(bytes))
     } else {
         None
     }
+}
+
+/// Granules for a request of at most [`exact_bytes`].
+#[inline(always)]
+fn small<L: Layout>(bytes: usize) -> usize {
+    rounded::<L>(if L::LEAD == 0 { bytes.max(1) } else { bytes })
+}
+
+/// Granules for a request that cannot overflow.
+#[inline(always)]
+fn rounded<L: Layout>(bytes: usize) -> usize {
+    (bytes + (L::LEAD + L::GRANULE - 1)) >> L::GRANULE.trailing_zeros()
 }
 
 /// Counts a block of `size` granules as used.
@@ -99,24 +112,20 @@ unsafe fn note_peak<L: Layout>(region: Region<L>, tally: <L::Link as Link>::Tall
     }
 }
 
-/// A bin whose every block holds `size` granules, or, failing that, a block of the own bin that
-/// does: the answer is its bin and itself.
+/// A block for a request of `size` granules, and its bin: the head of a bin whose every block is
+/// large enough, or, failing that, a block of the request's own bin.
 ///
 /// # Safety
-/// `region` is live, `size > 0`.
+/// `region` is live, `size > EXACT`.
 #[inline(always)]
-unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
+unsafe fn search_large<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
     // SAFETY: bins found in the bitmap are not empty; links are followed inside the region.
     unsafe {
-        let own = bin_of(size);
-        let from = if size <= EXACT { own } else { large_bin(size - 1) + 1 };
-        if let Some(mut bin) = find(region, from) {
-            if size <= EXACT {
-                bin = unscrapped(region, own, bin);
-            }
+        if let Some(bin) = find(region, large_bin(size - 1) + 1) {
             return Some((bin, region.head(bin).read().get()));
         }
-        if size <= EXACT || own >= usize::from((*region.this).bins) {
+        let own = large_bin(size);
+        if own >= usize::from((*region.this).bins) {
             return None;
         }
         let mut block = region.head(own).read().get();
@@ -130,6 +139,42 @@ unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, us
             block = region.field(block, 1).read().get();
         }
         None
+    }
+}
+
+/// The bin for a request of up to [`EXACT`] granules: its own, else the next larger one that leaves
+/// no unwanted scrap.
+///
+/// # Safety
+/// `region` is live, `0 < size <= EXACT`.
+#[inline(always)]
+unsafe fn search_small<L: Layout>(region: Region<L>, size: usize) -> Option<usize> {
+    let own = size - 1;
+    // SAFETY: the own bin's bit is in the first word.
+    unsafe {
+        let word = region.word(0).read() >> own;
+        if word & 1 != 0 {
+            return Some(own);
+        }
+        let found = if word != 0 { own + lowest(word) } else { find_in_words(region, 1)? };
+        Some(unscrapped(region, own, found))
+    }
+}
+
+/// As [`search_small`] and [`search_large`], for any size.
+///
+/// # Safety
+/// `region` is live, `size > 0`.
+#[inline(always)]
+unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
+    // SAFETY: a bin that was found is not empty.
+    unsafe {
+        if size <= EXACT {
+            let bin = search_small(region, size)?;
+            Some((bin, region.head(bin).read().get()))
+        } else {
+            search_large(region, size)
+        }
     }
 }
 
@@ -175,31 +220,98 @@ unsafe fn spoiled<L: Layout>(region: Region<L>, bin: usize, block: usize) {
 /// `region` is live.
 #[inline(always)]
 pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
-    let Some(size) = granules::<L>(bytes) else {
-        return core::ptr::null_mut();
-    };
-    // SAFETY: the block found is free and large enough; its rest is linked again.
+    // SAFETY: the block found is free and large enough.
     unsafe {
-        while let Some((bin, block)) = search(region, size) {
-            let whole = if bin < EXACT { bin + 1 } else { L::free_size(region, block) };
-            let rest = whole - size;
-            if rest > EXACT && bin_of(rest) == bin && replace(region, bin, block, block + size) {
+        if bytes > const { exact_bytes::<L>() } {
+            return allocate_large(region, bytes);
+        }
+        let size = small::<L>(bytes);
+        let Some(bin) = search_small(region, size) else {
+            return core::ptr::null_mut();
+        };
+        if bin >= EXACT {
+            return split(region, bin, region.head(bin).read().get(), size, bytes);
+        }
+        let Ok(block) = pop(region, bin) else {
+            return again(region, bin, bytes);
+        };
+        L::take(region, block, bin + 1, block, size);
+        if bin + 1 != size {
+            link_small(region, block + size, bin + 1 - size);
+        }
+        count(region, size);
+        region.granule(block)
+    }
+}
+
+/// As [`allocate`], for requests of more than [`exact_bytes`].
+///
+/// # Safety
+/// `region` is live.
+#[inline(never)]
+unsafe fn allocate_large<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    if bytes > const { most_bytes::<L>() } {
+        return core::ptr::null_mut();
+    }
+    let size = rounded::<L>(bytes);
+    // SAFETY: the block found is free and large enough.
+    unsafe {
+        match search_large(region, size) {
+            Some((bin, block)) => split(region, bin, block, size, bytes),
+            None => core::ptr::null_mut(),
+        }
+    }
+}
+
+/// Serves a request from the low end of a block of a bin of more than [`EXACT`] granules.
+///
+/// # Safety
+/// `block` is the head of `bin`, or a block of it.
+#[inline(always)]
+unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usize, bytes: usize) -> *mut u8 {
+    // SAFETY: the block's size is certain before it is cut; its rest is linked again.
+    unsafe {
+        let whole = L::free_size(region, block);
+        if CHECKED && (whole < size || !L::ends_agree(region, block, whole)) {
+            return again(region, bin, bytes);
+        }
+        let rest = whole - size;
+        if rest > EXACT {
+            if large_bin(rest) == bin && replace(region, bin, block, block + size) {
                 L::take(region, block, whole, block, size);
                 L::set_free_size(region, block + size, rest);
             } else {
                 if remove(region, bin, block).is_err() {
-                    spoiled(region, bin, block);
-                    continue;
+                    return again(region, bin, bytes);
                 }
                 L::take(region, block, whole, block, size);
-                if rest != 0 {
-                    link(region, block + size, rest);
-                }
+                link(region, block + size, rest);
             }
-            count(region, size);
-            return region.granule(block);
+        } else {
+            if remove(region, bin, block).is_err() {
+                return again(region, bin, bytes);
+            }
+            L::take(region, block, whole, block, size);
+            if rest != 0 {
+                link_small(region, block + size, rest);
+            }
         }
-        core::ptr::null_mut()
+        count(region, size);
+        region.granule(block)
+    }
+}
+
+/// Gives a spoiled bin up, tells of it, and serves the request without it.
+///
+/// # Safety
+/// `region` is live and `bin` one of its bins.
+#[cold]
+#[inline(never)]
+unsafe fn again<L: Layout>(region: Region<L>, bin: usize, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word. Each time there is a bin less.
+    unsafe {
+        spoiled(region, bin, region.head(bin).read().get());
+        allocate(region, bytes)
     }
 }
 
@@ -230,11 +342,11 @@ unsafe fn replace<L: Layout>(region: Region<L>, bin: usize, block: usize, other:
     unsafe {
         let previous = region.field(block, 0).read().get();
         let next = region.field(block, 1).read().get();
-        if CHECKED && (previous != bin || (next != 0 && !names(region, next, block))) {
+        if CHECKED && (previous != Region::<L>::BINS + bin || (next != 0 && !names(region, next, block))) {
             return false;
         }
         region.head(bin).write(L::Link::of(other));
-        region.field(other, 0).write(L::Link::of(bin));
+        region.field(other, 0).write(L::Link::of(previous));
         region.field(other, 1).write(L::Link::of(next));
         if next != 0 {
             region.field(next, 0).write(L::Link::of(other));
@@ -481,14 +593,13 @@ pub(crate) unsafe fn found<L: Layout>(memory: *mut u8, bytes: usize) -> *mut KnH
     // As many bins as the largest free block can need.
     let bins = bin_of(all) + 1;
     let heads_end = Region::<L>::HEADS_AT + bins * <L::Link as Link>::BYTES;
-    let bias = Region::<L>::BIAS;
-    let end = bias + all;
+    let end = all;
     // The map's size depends on where the blocks start, and that on the map's size: a map for all
     // granules is at most one granule in 32 too large.
     let map_at = heads_end;
-    let mut first = bias + heads_end.div_ceil(L::GRANULE);
+    let mut first = heads_end.div_ceil(L::GRANULE);
     let map_bytes = L::map_bytes(first.min(end), end);
-    first = bias + (heads_end + map_bytes + L::LEAD).div_ceil(L::GRANULE);
+    first = (heads_end + map_bytes + L::LEAD).div_ceil(L::GRANULE);
     if first >= end {
         return core::ptr::null_mut();
     }
