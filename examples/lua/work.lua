@@ -1,4 +1,4 @@
--- A morning in the life of a greenhouse gateway, from midnight to noon.
+-- A morning in the life of a greenhouse gateway, from midnight to ten.
 --
 -- One Lua script that asks of an allocator what real programs ask: it parses and prints JSON, runs
 -- coroutines against a clock, wires closures to an event bus, fills templates, compresses strings, plans
@@ -464,7 +464,7 @@ do
     end
   end)
 
-  local resumed = clock.run(43200)
+  local resumed = clock.run(36000)
   for _, cancel in ipairs(cancels) do assert(cancel() and not cancel()) end
 
   local lines = {}
@@ -479,7 +479,7 @@ end
 
 ---------------------------------------------------------------------------------------------------- templates
 
-do -- the noon report: gsub with a function that walks dotted names
+do -- the ten o'clock report: gsub with a function that walks dotted names
   local pages = {}
   for _, house in ipairs(configuration.houses) do
     local parts = {}
@@ -576,7 +576,7 @@ end
 ---------------------------------------------------------------------------------------------------- tables
 
 do -- the shortest way of the service robot between the houses, on a grid with walls
-  local width, height, walls, seed = 30, 18, {}, 7
+  local width, height, walls, seed = 24, 14, {}, 7
   for i = 1, width * height do
     seed = (seed * 1103515245 + 12345) & 0x7fffffff
     walls[i] = (seed >> 16) % 10 < 2 and i ~= 1 and i ~= width * height
@@ -728,7 +728,7 @@ do -- primes, queens and metamethods: arithmetic on tables
     if exponent & 1 == 1 then power = power * square end
     square, exponent = square * square, exponent >> 1
   end
-  report("numbers", "%d primes up to %d, %d queens of 6, fibonacci %d", #primes, primes[#primes], queens(6), power[1][2])
+  report("numbers", "%d primes up to %d, %d ways to place 5 queens, fibonacci %d", #primes, primes[#primes], queens(5), power[1][2])
 end
 
 do -- errors, finalisers and closing: every way out of a block
