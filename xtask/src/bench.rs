@@ -134,18 +134,19 @@ fn side_by_side<J: Sync, T: Send>(
     let results: Vec<Mutex<Option<Result<T>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, jobs.len().max(1)) {
-            scope.spawn(|| loop {
-                let Some(index) = next.lock().ok().and_then(|mut range| range.next()) else { break };
-                let begin = std::time::Instant::now();
-                bar.set_message(name(&jobs[index]));
-                bar.tick();
-                let result = work(&jobs[index]).with_context(|| name(&jobs[index]));
-                bar.suspend(|| {
-                    util::note(format!("{} took {:.1} s", name(&jobs[index]), begin.elapsed().as_secs_f64()))
-                });
-                bar.inc(1);
-                if let Ok(mut slot) = results[index].lock() {
-                    *slot = Some(result);
+            scope.spawn(|| {
+                while let Some(index) = next.lock().ok().and_then(|mut range| range.next()) {
+                    let begin = std::time::Instant::now();
+                    bar.set_message(name(&jobs[index]));
+                    bar.tick();
+                    let result = work(&jobs[index]).with_context(|| name(&jobs[index]));
+                    bar.suspend(|| {
+                        util::note(format!("{} took {:.1} s", name(&jobs[index]), begin.elapsed().as_secs_f64()))
+                    });
+                    bar.inc(1);
+                    if let Ok(mut slot) = results[index].lock() {
+                        *slot = Some(result);
+                    }
                 }
             });
         }

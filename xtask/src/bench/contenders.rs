@@ -151,8 +151,7 @@ pub fn program(contender: Contender, machine: Machine, traces: &Path) -> Result<
     files.push(traces.to_owned());
     files.extend(archive);
     // Rust's objects say that they need no executable stack, newlib's say nothing.
-    let mut options: Vec<String> =
-        ["-Wall", "-Wextra", "-Werror", "-Wl,-z,noexecstack", "-Wl,--no-fatal-warnings"].map(String::from).to_vec();
+    let mut options: Vec<String> = ["-Wall", "-Wextra", "-Werror", "-Wl,-z,noexecstack"].map(String::from).to_vec();
     if let Some(layout) = contender.layout() {
         files.push(sources().join("adapters/knoll.c"));
         options.push("-DBENCH_KNOLL".into());

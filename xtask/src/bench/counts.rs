@@ -8,10 +8,11 @@
 use super::contenders::{self, Contender, Machine};
 use super::emulate;
 use super::results::{Fit, Smallest};
+use super::table::Table;
 use super::{count_commands, read_or_empty, side_by_side, traces, BUDGETS};
 use crate::util;
 use anyhow::{bail, Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Options of `cargo xtask counts`.
 #[derive(clap::Args)]
@@ -19,6 +20,12 @@ pub struct Args {
     /// Write the table instead of comparing with it
     #[arg(long)]
     update: bool,
+    /// Show every figure, mean/worst
+    #[arg(long)]
+    show: bool,
+    /// Only this layout, to look at its figures
+    #[arg(value_enum)]
+    only: Option<Contender>,
 }
 
 /// How much worse a figure may get without a change of the table, in percent.
@@ -31,7 +38,13 @@ type Figures = BTreeMap<String, (f64, u64)>;
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let path = contenders::sources().join("counts.csv");
-    let measured = measure()?;
+    let measured = measure(args.only)?;
+    if args.show || args.only.is_some() {
+        println!("{}", table(&measured).terminal());
+    }
+    if args.only.is_some() {
+        return Ok(());
+    }
     let shown = path.strip_prefix(util::root()).unwrap_or(&path).display().to_string();
     if args.update {
         let rows: String = measured.iter().map(|(key, (mean, worst))| format!("{key},{mean:.2},{worst}\n")).collect();
@@ -60,20 +73,45 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn measure() -> Result<Figures> {
+/// One row a call in a workload, one column a machine and layout.
+fn table(figures: &Figures) -> Table {
+    let mut rows: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    let mut worst_of: BTreeMap<(&str, String), u64> = BTreeMap::new();
+    for (key, (mean, worst)) in figures {
+        let mut words = key.splitn(3, ',');
+        let column = format!("{} {}", words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let row = words.next().unwrap_or_default();
+        let most = worst_of.entry((row.rsplit(',').next().unwrap_or_default(), column.clone())).or_default();
+        *most = (*most).max(*worst);
+        rows.entry(row).or_default().insert(column, format!("{mean:.1}/{worst}"));
+    }
+    let columns: BTreeSet<&String> = rows.values().flat_map(|row| row.keys()).collect();
+    let heading = std::iter::once("").chain(columns.iter().map(|name| name.as_str()));
+    let mut table = Table::new("Instructions of a call, mean/worst", heading);
+    for (name, row) in &rows {
+        table.row(name.replace(',', " "), columns.iter().map(|column| row.get(*column).cloned().unwrap_or_default()));
+    }
+    for call in ["malloc", "free", "realloc"] {
+        let worst = |column: &&String| worst_of.get(&(call, (*column).clone())).map_or(String::new(), u64::to_string);
+        table.row(format!("worst of all, {call}"), columns.iter().map(worst));
+    }
+    table
+}
+
+fn measure(only: Option<Contender>) -> Result<Figures> {
     util::announce("Building Knoll's benchmark firmware");
     let emulator = util::emu_binary()?;
     let (traces, assembly) = traces::convert(&util::root().join("traces"), &util::work_dir("bench/traces")?)?;
     let mut jobs = Vec::new();
     for machine in [Machine::M4, Machine::M0] {
-        for contender in Contender::KNOLL {
+        for contender in Contender::KNOLL.into_iter().filter(|one| only.is_none_or(|only| only == *one)) {
             jobs.push((machine, contender, contenders::program(contender, machine, &assembly)?));
         }
     }
     util::announce("Counting the instructions of every call");
-    // A heap that stays the same while the allocator changes: a half more than the trace's peak.
+    // A heap that stays the same while the allocator changes, and that suits every layout: twice the trace's peak.
     let heaps =
-        traces.iter().map(|trace| (trace.name.clone(), Smallest { bytes: trace.peak / 32 * 48, peak: trace.peak }));
+        traces.iter().map(|trace| (trace.name.clone(), Smallest { bytes: trace.peak / 16 * 32, peak: trace.peak }));
     let fit = Fit { smallest: heaps.collect(), ..Fit::default() };
     let commands = count_commands(&BUDGETS[..1], &fit, &traces);
     let name =

@@ -1,6 +1,6 @@
-//! A titled table that is printed in the terminal, in Markdown and as CSV.
+//! A titled table that is printed in the terminal and as Markdown.
 
-use comfy_table::{presets, CellAlignment};
+use comfy_table::{presets, CellAlignment, TableComponent};
 
 /// Rows of text under one heading.
 pub struct Table {
@@ -24,15 +24,17 @@ impl Table {
 
     /// For people at a terminal.
     pub fn terminal(&self) -> String {
-        self.drawn(presets::UTF8_HORIZONTAL_ONLY)
+        let mut table = self.drawn(presets::UTF8_HORIZONTAL_ONLY);
+        table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
+        table.to_string()
     }
 
     /// For documents.
     pub fn markdown(&self) -> String {
-        self.drawn(presets::ASCII_MARKDOWN)
+        self.drawn(presets::ASCII_MARKDOWN).to_string()
     }
 
-    fn drawn(&self, preset: &str) -> String {
+    fn drawn(&self, preset: &str) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table.load_preset(preset).set_header(&self.heading);
         for row in &self.rows {
@@ -41,6 +43,6 @@ impl Table {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table.to_string()
+        table
     }
 }

@@ -18,8 +18,11 @@ struct Target {
     bound: f64,
     better: Better,
     digits: usize,
-    measure: Box<dyn Fn(&Findings, Contender) -> Option<f64>>,
+    measure: Measure,
 }
+
+/// Finds the figure of an allocator, if it was measured.
+type Measure = Box<dyn Fn(&Findings, Contender) -> Option<f64>>;
 
 const BUDGET: u32 = 64 << 10;
 const RIVALS: [Contender; 4] = [Contender::Rlsf, Contender::Talc, Contender::Llff, Contender::NewlibNano];
