@@ -107,12 +107,15 @@ static inline void knoll_watch_forbid(const void *start, size_t bytes)
     knoll_watch_range(KNOLL_HARNESS_WATCH_FORBID, start, bytes);
 }
 
-/* Instructions executed since reset, up to the end of the basic block that asks. */
+/* Instructions executed since reset, these few included. A later call gives more. */
 static inline uint64_t knoll_instructions(void)
 {
-    volatile uint32_t *port = (volatile uint32_t *)(KNOLL_HARNESS_BASE + KNOLL_HARNESS_INSTRUCTIONS);
-    uint32_t low = port[0];
-    return (uint64_t)port[1] << 32 | low;
+    uint32_t low, high;
+    __asm__ volatile("b 1f\n1:\tldr %0, [%2]\n\tldr %1, [%2, #4]\n\tb 1f\n1:"
+                     : "=&l"(low), "=&l"(high)
+                     : "l"(KNOLL_HARNESS_BASE + KNOLL_HARNESS_INSTRUCTIONS)
+                     : "memory");
+    return (uint64_t)high << 32 | low;
 }
 
 #else /* not firmware */

@@ -27,8 +27,8 @@ pub mod flag {
     pub const MARK: u32 = 4;
     /// The address is inside Knoll's code.
     pub const KNOLL: u32 = 8;
-    /// The address is inside memcpy, memmove, memset or one of their aliases.
-    pub const MEMORY: u32 = 16;
+    /// The address is inside a function that acts for its caller: memcpy and the like.
+    pub const HELPER: u32 = 16;
 }
 
 const FIELD: u32 = 0xFFF;

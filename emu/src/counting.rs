@@ -13,6 +13,8 @@
 
 use crate::blocks::flag;
 use crate::decode::{self, Block, MARK_END};
+use crate::fault::FaultKind;
+use crate::hooks::with_single_steps;
 use crate::machine::{stop, Engine, Stop};
 use crate::measure::Subject;
 use crate::semihosting::Memory;
@@ -44,6 +46,11 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
         let code = engine.read(address, size as usize).unwrap_or_default();
         let blocks = &mut engine.get_data_mut().blocks;
         entry = blocks.learn(address, size, Block::of(&code));
+        if code == decode::ENDLESS_LOOP {
+            engine.get_data_mut().block = (address, size);
+            stop(engine, Stop::Fault(FaultKind::EndlessLoop));
+            return;
+        }
     }
     let run = engine.get_data();
     let before = run.total;
@@ -53,15 +60,21 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
         stop(engine, Stop::Budget);
         return;
     }
+    if run.stepping {
+        with_single_steps(engine, |steps, code| steps.start_block(address, size, code));
+    }
+    let run = engine.get_data();
     let flags = entry.flags();
     let needs_stack = flags & (flag::ENTRY | flag::RETURN) != 0 || run.sounding || run.next_call.is_some();
     let stack = if needs_stack { engine.reg_read(RegisterARM::SP).unwrap_or(0) as u32 } else { 0 };
     if flags & flag::RETURN != 0 {
         engine.get_data_mut().meter.arrive(address, before, stack);
     }
-    if let Some(id) = engine.get_data().next_call {
-        if arrived_by_call(engine, address) {
-            enter(engine, Subject::Call(id), before, stack);
+    let awaited = engine.get_data().next_call;
+    let by_call = (flags & flag::ENTRY != 0 || awaited.is_some()) && arrived_by_call(engine, address);
+    if let Some(id) = awaited {
+        if by_call {
+            enter(engine, Subject::Call(id), by_call, before, stack);
             let run = engine.get_data_mut();
             run.next_call = None;
             run.set_pace();
@@ -70,7 +83,7 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
     if flags & flag::ENTRY != 0 {
         let here = engine.get_data().entries.get(&address);
         for subject in here.cloned().unwrap_or_default() {
-            enter(engine, subject, before, stack);
+            enter(engine, subject, by_call, before, stack);
         }
     }
     if flags & flag::MARK != 0 {
@@ -84,11 +97,9 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
         run.meter.stack_at(stack.saturating_add_signed(lowest));
     }
     if run.watching {
-        // memcpy acts for whoever called it, so it leaves the question as it was.
-        if flags & flag::KNOLL != 0 {
-            run.watch.acting = true;
-        } else if flags & flag::MEMORY == 0 {
-            run.watch.acting = false;
+        // A helper acts for whoever called it, so it leaves the question as it was.
+        if flags & flag::HELPER == 0 {
+            run.watch.acting = flags & flag::KNOLL != 0;
         }
     }
 }
@@ -101,12 +112,12 @@ fn arrived_by_call(engine: &mut Engine, address: u32) -> bool {
     address != end && before.is_some_and(|four| decode::is_after_call([four[0], four[1], four[2], four[3]]))
 }
 
-fn enter(engine: &mut Engine, subject: Subject, before: u64, stack: u32) {
+fn enter(engine: &mut Engine, subject: Subject, by_call: bool, before: u64, stack: u32) {
     let register = |register| engine.reg_read(register).unwrap_or(0) as u32;
     let return_to = register(RegisterARM::LR) & !1;
     let arguments = [register(RegisterARM::R0), register(RegisterARM::R1), register(RegisterARM::R2)];
     let run = engine.get_data_mut();
-    if run.meter.enter(subject, before, return_to, stack, arguments) {
+    if run.meter.enter(subject, by_call, before, return_to, stack, arguments) {
         run.blocks.set(return_to, flag::RETURN);
     }
 }

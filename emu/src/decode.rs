@@ -9,6 +9,8 @@
 
 /// The hint `KNOLL_MARK_END` executes: unallocated in every architecture, so a no-operation.
 pub const MARK_END: u16 = 0xBF50;
+/// A branch to itself: where code with nothing left to do waits for ever.
+pub const ENDLESS_LOOP: [u8; 2] = 0xE7FE_u16.to_le_bytes();
 
 /// Bytes of the instruction whose first halfword this is: 2 or 4.
 pub const fn length(first: u16) -> usize {
@@ -89,6 +91,17 @@ pub fn is_after_call(before: [u8; 4]) -> bool {
     let branch_with_link = early >> 11 == 0b11110 && late & 0xD000 == 0xD000;
     let branch_by_register = late & 0xFF87 == 0x4780;
     branch_with_link || branch_by_register
+}
+
+/// Whether an instruction that begins so accesses words and takes no unaligned address, on any
+/// Cortex-M: LDM, STM, PUSH, POP, LDRD, STRD, VLDR, VSTR, VLDM and VSTM.
+pub fn needs_alignment(first: u16) -> bool {
+    match first >> 12 {
+        0b1100 => true,                     // 16-bit LDM, STM
+        0b1011 => first & 0x0600 == 0x0400, // PUSH, POP
+        0b1110 => first & 0xFE00 == 0xE800 || first & 0xFE00 == 0xEC00,
+        _ => false,
+    }
 }
 
 /// By how much an instruction moves SP, for all the forms that take a constant: PUSH, POP,
@@ -194,6 +207,17 @@ mod tests {
         assert!(is_after_call(bytes([0x2000, 0x4798]))); // blx r3
         assert!(!is_after_call(bytes([0x2000, 0x4718]))); // bx r3
         assert!(!is_after_call(bytes([0xF7FF, 0xBFFE]))); // b.w
+    }
+
+    #[test]
+    fn knows_what_must_be_aligned() {
+        for first in [0xC8FF, 0xB510, 0xBD10, 0xE92D, 0xE9D0, 0xE8BD, 0xED9F, 0xECB1] {
+            assert!(needs_alignment(first), "{first:#x}");
+        }
+        // ldr, str, ldr.w, a branch, sub sp, cbz, bkpt
+        for first in [0x6800, 0x6000, 0xF8D0, 0xE7FE, 0xB084, 0xB108, 0xBEAB] {
+            assert!(!needs_alignment(first), "{first:#x}");
+        }
     }
 
     #[test]

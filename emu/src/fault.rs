@@ -75,6 +75,8 @@ pub enum FaultKind {
         /// The emulator's number for it.
         number: u32,
     },
+    /// A branch to itself: panic handlers of bare Rust, and default interrupt handlers.
+    EndlessLoop,
     /// WFI or WFE: nothing will ever wake it.
     Asleep,
 }
@@ -94,6 +96,7 @@ impl FaultKind {
             FaultKind::Breakpoint { .. } => "breakpoint",
             FaultKind::BadPort { .. } => "bad_port",
             FaultKind::Exception { .. } => "exception",
+            FaultKind::EndlessLoop => "endless_loop",
             FaultKind::Asleep => "asleep",
         }
     }
@@ -125,6 +128,7 @@ impl fmt::Display for FaultKind {
                 write!(out, "store of {value:#x} to the harness's register {offset:#x} means nothing")
             }
             FaultKind::Exception { number } => write!(out, "exception {number}"),
+            FaultKind::EndlessLoop => out.write_str("branch to itself: it would loop for ever"),
             FaultKind::Asleep => out.write_str("waits for an interrupt that can't come"),
         }
     }

@@ -30,9 +30,10 @@ pub mod errno {
 pub const OUTPUT: &str = "out";
 
 /// Where a standard stream goes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Stream {
     /// To this process's own stdout or stderr.
+    #[default]
     Inherit,
     /// Into memory.
     Capture(Vec<u8>),
@@ -46,6 +47,7 @@ enum Open {
 }
 
 /// The table of open files. A handle is an index + 1.
+#[derive(Default)]
 pub struct Files {
     folder: Option<PathBuf>,
     open: Vec<Option<Open>>,

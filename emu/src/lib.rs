@@ -5,9 +5,10 @@
 //! | module | what it is about |
 //! | --- | --- |
 //! | [`image`], [`symbols`], [`cpu`] | what the ELF file says |
-//! | [`machine`], [`ports`] | the emulated part and the harness's registers in it |
+//! | [`machine`], `hooks`, [`ports`] | the emulated part and the harness's registers in it |
 //! | [`semihosting`], [`files`] | the firmware's system calls |
 //! | `counting`, [`blocks`], [`decode`] | counting instructions by basic block |
+//! | [`single_step`] | counting them one by one, to check the former |
 //! | [`measure`], [`statistics`] | calls, marks and their figures |
 //! | [`watch`] | where Knoll may write |
 //! | [`fault`], [`backtrace`] | how a run ends, and who called whom |
@@ -22,12 +23,14 @@ pub mod cpu;
 pub mod decode;
 pub mod fault;
 pub mod files;
+mod hooks;
 pub mod image;
 pub mod machine;
 pub mod measure;
 pub mod ports;
 pub mod report;
 pub mod semihosting;
+pub mod single_step;
 pub mod statistics;
 pub mod symbols;
 pub mod watch;

@@ -1,7 +1,9 @@
 //! The machine: Unicorn with a firmware in it, run to its end.
 //!
 //! Guarantees
-//! - The processor model is set explicitly; start is as after reset (SP and PC from the vector
+//! - The processor model is the one asked for. (Unicorn's `MCLASS` mode would make every model a
+//!   Cortex-M33, with unaligned accesses and instructions that the others don't have; so the mode
+//!   is plain Thumb.) Start is as after reset (SP and PC from the vector
 //!   table, privileged thread mode, FPU usable on M4).
 //! - Mapped are flash (read-only), RAM, the system control page as plain memory, and the
 //!   harness's registers. All else faults.
@@ -12,35 +14,36 @@
 //!   0x20000000  RAM                          0xE000E000  system control, plain memory
 //! ```
 //!
-//! What is not emulated: interrupts, SysTick, bus timing, and the faults of LDM, LDRD and their
-//! stores on an unaligned address on M3 and M4 (M0 faults on every unaligned access).
+//! What is not emulated: interrupts, SysTick, bus timing. M0 faults on every unaligned access;
+//! the faults of LDM, LDRD and their stores on an unaligned address on M3 and M4 need a look at
+//! every access and come only under --watch.
 
 use crate::backtrace::{backtrace, Registers};
 use crate::blocks::{flag, Blocks};
-use crate::counting;
 use crate::cpu::Cpu;
 use crate::decode;
 use crate::fault::{End, FaultKind, State};
 use crate::files::{Files, Stream};
+use crate::hooks;
 use crate::image::Image;
 use crate::measure::{Meter, Subject};
-use crate::ports::{self, Message};
 use crate::semihosting::{Host, Memory, Outcome};
-use crate::watch::{is_knoll_function, is_memory_function, BadWrite, Watch};
+use crate::single_step::SingleSteps;
+use crate::watch::{acts_for_its_caller, is_knoll_function, BadWrite, Watch};
 use crate::Options;
 use anyhow::{anyhow, ensure, Context, Result};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
-use unicorn_engine::{uc_error, Arch, HookType, MemType, Mode, Prot, RegisterARM, Unicorn};
+use unicorn_engine::{uc_error, Arch, Mode, Prot, RegisterARM, Unicorn};
 
 /// The emulator with our state in it.
 pub(crate) type Engine<'a> = Unicorn<'a, Run>;
 
 const SYSTEM_CONTROL: u64 = 0xE000_E000;
-const EXCEPTION_UNALIGNED: u32 = 4;
-const EXCEPTION_BREAKPOINT: u32 = 7;
-const SEMIHOSTING: u8 = 0xAB;
+/// XPSR's T bit.
+const THUMB: u32 = 1 << 24;
 
 const NUMBERED: [RegisterARM; 16] = [
     RegisterARM::R0,
@@ -63,7 +66,6 @@ const NUMBERED: [RegisterARM; 16] = [
 
 /// Why the emulator was told to stop.
 pub(crate) enum Stop {
-    Exit(i32),
     Budget,
     Fault(FaultKind),
     BadWrite(BadWrite),
@@ -89,18 +91,21 @@ pub struct Run {
     pub(crate) next_call: Option<u32>,
     pub(crate) watching: bool,
     pub(crate) sounding: bool,
+    pub(crate) stepping: bool,
     pub(crate) names: BTreeMap<u32, String>,
     pub(crate) results: Vec<(String, i64)>,
     pub(crate) stop: Option<(Stop, Registers, u32)>,
-    latched: u32,
-    /// Instructions by a hook on each one, when that is asked for: the check of block counts.
-    pub(crate) single_steps: u64,
+    /// It stands at a semihosting call.
+    pub(crate) paused: bool,
+    /// High word of the total, from when its low word was read.
+    pub(crate) latched: u32,
+    pub(crate) single_steps: SingleSteps,
 }
 
 impl Run {
     /// Decides anew how long blocks may be counted the quick way.
     pub(crate) fn set_pace(&mut self) {
-        let slow = self.watching || self.sounding || self.next_call.is_some();
+        let slow = self.watching || self.sounding || self.stepping || self.next_call.is_some();
         self.quick_until = if slow { 0 } else { self.budget };
     }
 }
@@ -109,34 +114,32 @@ impl Run {
 pub struct Finished {
     /// How it ended.
     pub end: End,
+    /// The processor it ran on.
+    pub cpu: Cpu,
     /// Instructions executed.
     pub instructions: u64,
     /// The same by counting each one, if that was asked for.
-    pub single_steps: u64,
-    pub(crate) run: Run,
-    /// The processor it ran on.
-    pub cpu: Cpu,
+    pub single_steps: SingleSteps,
     /// Names of the measured symbols.
     pub measured: Vec<String>,
     /// Names of the excluded symbols.
     pub excluded: Vec<String>,
-}
-
-impl Finished {
-    /// What the firmware printed, if it was captured.
-    pub fn output(&self) -> String {
-        text(&self.run.host.files.output)
-    }
-
-    /// What the firmware wrote to stderr, if it was captured.
-    pub fn error(&self) -> String {
-        text(&self.run.host.files.error)
-    }
-
+    /// All measurements.
+    pub meter: Meter,
+    /// Names that the firmware gave to marks.
+    pub names: BTreeMap<u32, String>,
     /// Named results of the firmware, in the order of their first appearance.
-    pub fn results(&self) -> &[(String, i64)] {
-        &self.run.results
-    }
+    pub results: Vec<(String, i64)>,
+    /// What the firmware printed, if it was captured.
+    pub output: String,
+    /// What the firmware wrote to stderr, if it was captured.
+    pub error: String,
+    /// The stack's place.
+    pub stack: Range<u32>,
+    /// Stores by Knoll that were checked, if they were.
+    pub watched: Option<u64>,
+    /// Deepest stack in bytes, if it was looked for.
+    pub deepest: Option<u32>,
 }
 
 fn text(stream: &Stream) -> String {
@@ -169,20 +172,32 @@ pub fn run(image: Image, options: &Options) -> Result<Finished> {
     let cpu = options.cpu.or(image.cpu).context("the file does not say which CPU it is for: give --cpu")?;
     let image = Rc::new(image);
     let (measured, excluded, run) = prepare(&image, options)?;
-    let mut engine = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, run).map_err(failed("start"))?;
+    let mut engine = Unicorn::new_with_data(Arch::ARM, Mode::THUMB, run).map_err(failed("start"))?;
     engine.ctl_set_cpu_model(cpu.model()).map_err(failed("be this CPU"))?;
     map(&mut engine, &image).map_err(failed("map the firmware's memory"))?;
-    add_hooks(&mut engine, options).map_err(failed("be hooked"))?;
+    hooks::add(&mut engine, options).map_err(failed("be hooked"))?;
     reset(&mut engine, &image, cpu).map_err(failed("be reset"))?;
 
-    let begin = u64::from(image.entry) | 1;
-    let answer = engine.emu_start(begin, u64::from(u32::MAX), 0, 0);
-    let end = end_of(&mut engine, answer)?;
-    let run = std::mem::replace(engine.get_data_mut(), prepare(&image, options)?.2);
-    let mut finished =
-        Finished { end, instructions: run.total, single_steps: run.single_steps, run, cpu, measured, excluded };
-    finished.run.meter.finish();
-    Ok(finished)
+    let end = run_to_end(&mut engine, image.entry)?;
+    let run = engine.get_data_mut();
+    let mut meter = std::mem::take(&mut run.meter);
+    meter.finish();
+    Ok(Finished {
+        end,
+        cpu,
+        instructions: run.total,
+        single_steps: std::mem::take(&mut run.single_steps),
+        measured,
+        excluded,
+        names: std::mem::take(&mut run.names),
+        results: std::mem::take(&mut run.results),
+        output: text(&run.host.files.output),
+        error: text(&run.host.files.error),
+        stack: image.stack.clone(),
+        watched: options.watch.then_some(run.watch.writes),
+        deepest: options.stack.then(|| image.stack.end.saturating_sub(meter.lowest)),
+        meter,
+    })
 }
 
 /// Symbols to measure and to leave out, and the state a run starts with.
@@ -216,14 +231,17 @@ fn prepare(image: &Rc<Image>, options: &Options) -> Result<(Vec<String>, Vec<Str
     }
     let mut watch = Watch::default();
     if options.watch {
+        let by_name = image.symbols.named(is_knoll_function).next().is_some();
+        ensure!(
+            by_name || !image.knoll_text.is_empty(),
+            "nothing to watch: the firmware has no code of a libknoll*.a, and no kn_ or GC_ function"
+        );
         blocks.set_range(image.knoll_text.clone(), flag::KNOLL);
         for function in image.symbols.named(is_knoll_function) {
             blocks.set_range(function.range.clone(), flag::KNOLL);
         }
-        for function in image.symbols.named(is_memory_function) {
-            if !image.knoll_text.contains(&function.range.start) {
-                blocks.set_range(function.range.clone(), flag::MEMORY);
-            }
+        for function in image.symbols.named(acts_for_its_caller) {
+            blocks.set_range(function.range.clone(), flag::HELPER);
         }
         for range in [&image.stack, &image.knoll_statics] {
             watch.allow(range.start, range.end - range.start);
@@ -253,31 +271,25 @@ fn prepare(image: &Rc<Image>, options: &Options) -> Result<(Vec<String>, Vec<Str
         next_call: None,
         watching: options.watch,
         sounding: options.stack,
+        stepping: options.single_step,
         names: BTreeMap::new(),
         results: Vec::new(),
         stop: None,
+        paused: false,
         latched: 0,
-        single_steps: 0,
+        single_steps: SingleSteps::default(),
     };
     run.set_pace();
     Ok((measured, excluded, run))
 }
 
 fn map(engine: &mut Engine, image: &Image) -> Result<(), uc_error> {
-    let sizes = |range: &std::ops::Range<u32>| (u64::from(range.start), u64::from(range.end - range.start));
+    let sizes = |range: &Range<u32>| (u64::from(range.start), u64::from(range.end - range.start));
     let (start, bytes) = sizes(&image.flash);
     engine.mem_map(start, bytes, Prot::READ | Prot::EXEC)?;
     let (start, bytes) = sizes(&image.ram);
     engine.mem_map(start, bytes, Prot::ALL)?;
     engine.mem_map(SYSTEM_CONTROL, 0x1000, Prot::READ | Prot::WRITE)?;
-    engine.mmio_map(
-        u64::from(ports::BASE),
-        u64::from(ports::BYTES),
-        Some(|engine: &mut Engine, offset: u64, _: usize| on_port_read(engine, offset as u32)),
-        Some(|engine: &mut Engine, offset: u64, _: usize, value: u64| {
-            on_port_write(engine, offset as u32, value as u32);
-        }),
-    )?;
     for (address, bytes) in &image.pieces {
         engine.mem_write(u64::from(*address), bytes)?;
     }
@@ -291,23 +303,6 @@ fn reset(engine: &mut Engine, image: &Image, cpu: Cpu) -> Result<(), uc_error> {
     }
     engine.reg_write(RegisterARM::SP, u64::from(image.stack_pointer))?;
     engine.reg_write(RegisterARM::LR, u64::from(u32::MAX))?;
-    Ok(())
-}
-
-fn add_hooks(engine: &mut Engine, options: &Options) -> Result<(), uc_error> {
-    const EVERYWHERE: (u64, u64) = (1, 0);
-    engine.add_block_hook(EVERYWHERE.0, EVERYWHERE.1, counting::on_block)?;
-    engine.add_intr_hook(on_exception)?;
-    let faults = HookType::MEM_UNMAPPED | HookType::MEM_PROT;
-    engine.add_mem_hook(faults, EVERYWHERE.0, EVERYWHERE.1, on_memory_fault)?;
-    if options.watch {
-        engine.add_mem_hook(HookType::MEM_WRITE, EVERYWHERE.0, EVERYWHERE.1, on_write)?;
-    }
-    if options.single_step {
-        engine.add_code_hook(EVERYWHERE.0, EVERYWHERE.1, |engine, _, _| {
-            engine.get_data_mut().single_steps += 1;
-        })?;
-    }
     Ok(())
 }
 
@@ -326,145 +321,73 @@ pub(crate) fn stop(engine: &mut Engine, why: Stop) {
     let _ = engine.emu_stop();
 }
 
-fn on_exception(engine: &mut Engine, number: u32) {
-    if number == EXCEPTION_BREAKPOINT {
-        let pc = engine.reg_read(RegisterARM::PC).unwrap_or(0) as u32 & !1;
-        let number = engine.read(pc, 1).map_or(0, |byte| byte[0]);
-        if number == SEMIHOSTING {
-            on_semihosting(engine, pc);
-        } else {
-            stop(engine, Stop::Fault(FaultKind::Breakpoint { number }));
-        }
-        return;
+/// Runs from an address, doing semihosting calls as they come, until it is over.
+fn run_to_end(engine: &mut Engine, entry: u32) -> Result<End> {
+    let mut pc = entry;
+    loop {
+        let answer = engine.emu_start(u64::from(pc) | 1, u64::from(u32::MAX), 0, 0);
+        let run = engine.get_data_mut();
+        let paused = std::mem::take(&mut run.paused);
+        let stopped = match run.stop.take() {
+            Some(stopped) => stopped,
+            None => {
+                let (registers, xpsr) = registers(engine);
+                if paused {
+                    pc = registers[15].wrapping_add(2);
+                    match semihosting_call(engine, registers[0], registers[1])? {
+                        Some(status) => return Ok(End::Exit(status)),
+                        None => continue,
+                    }
+                }
+                (unasked_stop(answer, &registers, xpsr)?, registers, xpsr)
+            }
+        };
+        return Ok(end_of(engine, stopped));
     }
-    let kind = match number {
-        EXCEPTION_UNALIGNED => FaultKind::Unaligned,
-        _ => FaultKind::Exception { number },
-    };
-    stop(engine, Stop::Fault(kind));
 }
 
-fn on_semihosting(engine: &mut Engine, pc: u32) {
-    let register = |register| engine.reg_read(register).unwrap_or(0) as u32;
-    let (operation, argument) = (register(RegisterARM::R0), register(RegisterARM::R1));
+/// Does a semihosting call; the status if it was the exit.
+fn semihosting_call(engine: &mut Engine, operation: u32, argument: u32) -> Result<Option<i32>> {
     let instructions = engine.get_data().total;
     // The host works on the firmware's memory, so it can't stay inside the engine meanwhile.
-    let nothing = Host::new(Files::new(None, Stream::Inherit, Stream::Inherit), &[], 0..0, 0..0);
-    let mut host = std::mem::replace(&mut engine.get_data_mut().host, nothing);
+    let mut host = std::mem::take(&mut engine.get_data_mut().host);
     let outcome = host.call(operation, argument, engine, instructions);
     engine.get_data_mut().host = host;
     match outcome {
-        Outcome::Exit(status) => stop(engine, Stop::Exit(status)),
+        Outcome::Exit(status) => Ok(Some(status)),
         Outcome::Answer(answer) => {
             let answer = u64::from(answer as u32);
-            let resumed = engine
-                .reg_write(RegisterARM::R0, answer)
-                .and_then(|()| engine.reg_write(RegisterARM::PC, u64::from(pc + 2) | 1));
-            if resumed.is_err() {
-                stop(engine, Stop::Fault(FaultKind::Breakpoint { number: SEMIHOSTING }));
-            }
+            engine.reg_write(RegisterARM::R0, answer).map_err(failed("set a register"))?;
+            Ok(None)
         }
     }
 }
 
-fn on_memory_fault(engine: &mut Engine, what: MemType, address: u64, size: usize, _: i64) -> bool {
-    let (address, bytes) = (address as u32, size as u32);
-    let stack = engine.get_data().image.stack.clone();
-    let sp = engine.reg_read(RegisterARM::SP).unwrap_or(0) as u32;
-    let overflow = sp < stack.start && address < stack.start;
-    let kind = match what {
-        MemType::WRITE_UNMAPPED | MemType::READ_UNMAPPED if overflow && address >= sp => {
-            FaultKind::StackOverflow { address }
-        }
-        MemType::WRITE_UNMAPPED => FaultKind::WriteUnmapped { address, bytes },
-        MemType::WRITE_PROT => FaultKind::WriteFlash { address, bytes },
-        MemType::FETCH_UNMAPPED | MemType::FETCH_PROT => FaultKind::FetchUnmapped { address },
-        _ => FaultKind::ReadUnmapped { address, bytes },
+/// Why the emulator stopped when no hook told it to.
+fn unasked_stop(answer: Result<(), uc_error>, registers: &Registers, xpsr: u32) -> Result<Stop> {
+    let kind = match answer {
+        Ok(()) => FaultKind::Asleep,
+        Err(uc_error::INSN_INVALID | uc_error::EXCEPTION) if xpsr & THUMB == 0 => FaultKind::NotThumb,
+        Err(uc_error::INSN_INVALID | uc_error::EXCEPTION) => FaultKind::InvalidInstruction,
+        Err(uc_error::FETCH_UNMAPPED | uc_error::FETCH_PROT) => FaultKind::FetchUnmapped { address: registers[15] },
+        Err(other) => return Err(anyhow!("the emulator gave up: {other:?}")),
     };
-    stop(engine, Stop::Fault(kind));
-    false
+    Ok(Stop::Fault(kind))
 }
 
-fn on_write(engine: &mut Engine, _: MemType, address: u64, size: usize, value: i64) -> bool {
-    let run = engine.get_data_mut();
-    if run.watch.acting && address < u64::from(ports::BASE) {
-        run.watch.writes += 1;
-        let (address, bytes) = (address as u32, size as u32);
-        if !run.watch.allows(address, bytes) {
-            let mask = u64::MAX >> (64 - 8 * bytes.clamp(1, 8));
-            let write = BadWrite { address, bytes, value: value as u64 & mask };
-            stop(engine, Stop::BadWrite(write));
-        }
-    }
-    true
-}
-
-fn on_port_read(engine: &mut Engine, offset: u32) -> u64 {
-    let run = engine.get_data_mut();
-    if offset == ports::INSTRUCTIONS {
-        run.latched = (run.total >> 32) as u32;
-        return run.total & u64::from(u32::MAX);
-    }
-    u64::from(run.latched)
-}
-
-fn on_port_write(engine: &mut Engine, offset: u32, value: u32) {
-    let Some(message) = Message::decode(offset, value, engine) else {
-        stop(engine, Stop::Fault(FaultKind::BadPort { offset, value }));
-        return;
-    };
-    let run = engine.get_data_mut();
-    match message {
-        Message::Begin(id) => run.meter.begin(id, run.total),
-        Message::Call(id) => {
-            run.next_call = Some(id);
-            run.set_pace();
-        }
-        Message::Name(id, name) => {
-            run.names.insert(id, name);
-        }
-        Message::Result(name, value) => match run.results.iter_mut().find(|(known, _)| *known == name) {
-            Some(result) => result.1 = value,
-            None => run.results.push((name, value)),
-        },
-        Message::Allow(start, bytes) => run.watch.allow(start, bytes),
-        Message::Forbid(start, bytes) => run.watch.forbid(start, bytes),
-    }
-}
-
-/// What the emulator's answer means, now that it stands still.
-fn end_of(engine: &mut Engine, answer: Result<(), uc_error>) -> Result<End> {
-    let (why, registers, xpsr) = match engine.get_data_mut().stop.take() {
-        Some(stopped) => stopped,
-        None => {
-            let (registers, xpsr) = registers(engine);
-            let kind = match answer {
-                Ok(()) => FaultKind::Asleep,
-                Err(uc_error::INSN_INVALID) => FaultKind::InvalidInstruction,
-                Err(uc_error::EXCEPTION) => FaultKind::NotThumb,
-                Err(uc_error::FETCH_UNMAPPED | uc_error::FETCH_PROT) => {
-                    FaultKind::FetchUnmapped { address: registers[15] }
-                }
-                Err(other) => return Err(anyhow!("the emulator gave up: {other:?}")),
-            };
-            (Stop::Fault(kind), registers, xpsr)
-        }
-    };
-    if let Stop::Fault(_) | Stop::BadWrite(_) = why {
+/// What is to be told about a run that did not exit.
+fn end_of(engine: &mut Engine, (why, registers, xpsr): (Stop, Registers, u32)) -> End {
+    if !matches!(why, Stop::Budget) {
         uncount_rest_of_block(engine, registers[15]);
-    }
-    if let Stop::Exit(status) = why {
-        return Ok(End::Exit(status));
     }
     let image = Rc::clone(&engine.get_data().image);
     let state =
         State { registers, xpsr, backtrace: backtrace(&image, &registers, &mut |address| engine.word(address)) };
-    Ok(match why {
-        Stop::Exit(status) => End::Exit(status),
+    match why {
         Stop::Budget => End::Budget(engine.get_data().budget, state),
         Stop::Fault(kind) => End::Fault(kind, state),
         Stop::BadWrite(write) => End::BadWrite(write, state),
-    })
+    }
 }
 
 /// A block is counted when it starts; when it stops half-way, the rest was never executed.

@@ -147,16 +147,28 @@ impl Meter {
         }
     }
 
-    /// A block starts at the entry of `subject`. `before` is the total before it. Returns
-    /// whether this is a call (else it is a jump back to the entry from inside).
-    pub fn enter(&mut self, subject: Subject, before: u64, return_to: u32, stack: u32, arguments: [u32; 3]) -> bool {
-        let repeated = self
-            .frames
-            .iter()
-            .rev()
-            .any(|frame| frame.subject == subject && frame.return_to == return_to && frame.stack == stack);
-        if repeated {
-            return false;
+    /// A block starts at the entry of `subject`, reached by a call or by a jump. `before` is the
+    /// total before it. Returns whether this is a new call and not a jump back to the entry.
+    pub fn enter(
+        &mut self,
+        subject: Subject,
+        by_call: bool,
+        before: u64,
+        return_to: u32,
+        stack: u32,
+        arguments: [u32; 3],
+    ) -> bool {
+        let same = |frame: &Frame| frame.subject == subject && frame.return_to == return_to && frame.stack == stack;
+        if let Some(at) = self.frames.iter().position(same) {
+            if !by_call {
+                return false;
+            }
+            // The same call again, though the last one has not returned: someone jumped out of it.
+            while self.frames.len() > at {
+                if let Some(frame) = self.frames.pop() {
+                    self.abandon(&frame);
+                }
+            }
         }
         self.abandon_below(stack);
         if let Subject::Excluded(_) = subject {

@@ -94,31 +94,25 @@ pub struct WatchReport {
 impl Report {
     /// Puts together what a run found.
     pub fn of(firmware: &str, finished: &Finished, seconds: f64) -> Report {
-        let run = &finished.run;
         let named = |names: &[String], list: &[Measured]| {
             let both = names.iter().zip(list);
             both.map(|(name, measured)| (name.clone(), measured.measurement())).collect()
         };
-        let mark_name = |id: &u32| match run.names.get(id) {
-            Some(name) => name.clone(),
-            None => id.to_string(),
-        };
-        let stack = &run.image.stack;
+        let mark_name = |id: &u32| finished.names.get(id).cloned().unwrap_or_else(|| id.to_string());
+        let (meter, stack) = (&finished.meter, &finished.stack);
         Report {
             firmware: firmware.to_owned(),
             cpu: finished.cpu.to_string(),
             end: Ending::of(&finished.end),
             status: finished.end.status(),
             instructions: finished.instructions,
-            measured: named(&finished.measured, &run.meter.symbols),
-            excluded: named(&finished.excluded, &run.meter.excluded_symbols),
-            marks: run.meter.marks.iter().map(|(id, measured)| (mark_name(id), measured.measurement())).collect(),
-            results: run.results.clone(),
-            stack: run
-                .sounding
-                .then(|| Stack { worst: stack.end.saturating_sub(run.meter.lowest), size: stack.end - stack.start }),
-            watch: run.watching.then(|| WatchReport { writes: run.watch.writes }),
-            unmatched_ends: run.meter.unmatched_ends,
+            measured: named(&finished.measured, &meter.symbols),
+            excluded: named(&finished.excluded, &meter.excluded_symbols),
+            marks: meter.marks.iter().map(|(id, measured)| (mark_name(id), measured.measurement())).collect(),
+            results: finished.results.clone(),
+            stack: finished.deepest.map(|worst| Stack { worst, size: stack.end - stack.start }),
+            watch: finished.watched.map(|writes| WatchReport { writes }),
+            unmatched_ends: meter.unmatched_ends,
             seconds,
         }
     }
@@ -159,9 +153,10 @@ impl Report {
             writeln!(out, "stack: {worst} of {size} bytes at its deepest")?;
         }
         if let Some(watch) = &self.watch {
-            if self.end.kind != "bad_write" {
-                let writes = grouped(watch.writes);
-                writeln!(out, "watch: all {writes} stores by Knoll went where they may")?;
+            let writes = grouped(watch.writes);
+            match self.end.kind {
+                "bad_write" => writeln!(out, "watch: {writes} stores by Knoll, the last a bad one")?,
+                _ => writeln!(out, "watch: {writes} stores by Knoll, all where they may go")?,
             }
         }
         if self.unmatched_ends != 0 {

@@ -53,6 +53,7 @@ pub enum Outcome {
 }
 
 /// The host's side of semihosting.
+#[derive(Default)]
 pub struct Host {
     /// Open files and standard streams.
     pub files: Files,

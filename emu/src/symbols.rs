@@ -60,11 +60,22 @@ impl Symbols {
                 (!nameless).then(|| Function {
                     name: format!("{:#}", rustc_demangle::demangle(raw)),
                     raw: raw.to_owned(),
-                    range: start..start.saturating_add((symbol.size() as u32).max(2)),
+                    range: start..start.saturating_add(symbol.size() as u32),
                 })
             })
             .collect();
         functions.sort_by(|a, b| (a.range.start, &a.raw).cmp(&(b.range.start, &b.raw)));
+        // Hand-written assembly often gives no size: such a function reaches to the next one.
+        let mut next = u32::MAX;
+        for index in (0..functions.len()).rev() {
+            let start = functions[index].range.start;
+            if functions[index].range.is_empty() {
+                functions[index].range.end = next;
+            }
+            if index > 0 && functions[index - 1].range.start < start {
+                next = start;
+            }
+        }
         let section = |name: &str| -> Reader {
             let bytes =
                 elf.section_by_name(name).and_then(|section| section.uncompressed_data().ok()).unwrap_or_default();

@@ -2,8 +2,9 @@
 //!
 //! Guarantees
 //! - Every store is seen, whatever instruction makes it. It is Knoll's when Knoll's code makes
-//!   it, or memcpy, memmove or memset (any alias) that Knoll called or jumped to; a callback
-//!   that Knoll calls writes on its own account.
+//!   it, or memcpy, memmove, memset or a helper of the compiler that Knoll called or jumped to;
+//!   a callback that Knoll calls writes on its own account. A helper that lies in libknoll*.a
+//!   but is called by somebody else acts for that caller too.
 //! - Knoll's code is what the linker script put into `.knoll_text` (the members of
 //!   libknoll*.a) and every function whose name starts with `kn_` or `GC_`.
 //! - The first store outside stops the run and is shown with a backtrace.
@@ -34,11 +35,11 @@ pub struct Watch {
     pub writes: u64,
 }
 
-/// Whether a function is one of the C library's memory functions that write.
-pub fn is_memory_function(name: &str) -> bool {
-    let base = name.strip_prefix("__aeabi_").unwrap_or(name);
-    let base = base.trim_end_matches(['4', '8']);
-    matches!(base, "memcpy" | "memmove" | "memset" | "memclr" | "mempcpy" | "bzero")
+/// Whether what a function writes is its caller's doing: the C library's memory functions, and
+/// what compilers call behind the programmer's back.
+pub fn acts_for_its_caller(name: &str) -> bool {
+    const MEMORY: [&str; 5] = ["memcpy", "memmove", "memset", "mempcpy", "bzero"];
+    MEMORY.contains(&name) || name.starts_with("__aeabi_") || name.starts_with("compiler_builtins::")
 }
 
 /// Whether a function is Knoll's by its name.
@@ -110,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn memory_functions_by_all_their_names() {
+    fn helpers_by_all_their_names() {
         for name in ["memcpy", "__aeabi_memcpy4", "__aeabi_memclr8", "memset"] {
-            assert!(is_memory_function(name), "{name}");
+            assert!(acts_for_its_caller(name), "{name}");
         }
-        assert!(!is_memory_function("memcmp") && !is_memory_function("strcpy"));
+        assert!(!acts_for_its_caller("memcmp") && !acts_for_its_caller("strcpy"));
         assert!(is_knoll_function("GC_new") && !is_knoll_function("know"));
     }
 }
