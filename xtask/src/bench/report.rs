@@ -181,7 +181,7 @@ fn size_table(findings: &Findings) -> Table {
 
 // ---------------------------------------------------------------- files
 
-/// `m4.csv` and `m0.csv` with every count, `fit.csv` with the use of memory, and the tables of each as Markdown.
+/// `m4.csv` and `m0.csv` with every count, `m4.md`, `m0.md` and `memory.md` with the tables.
 pub fn store(findings: &Findings, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     for machine in [Machine::M4, Machine::M0] {
