@@ -101,6 +101,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         let instructions = outcome.measured.as_ref().map_or(0, |measured| measured.instructions);
         done(&match instructions {
+            0 if knoll => format!("{}: output the same, every write of Knoll where it may", program.title()),
             0 => format!("{}: output the same, byte for byte", program.title()),
             _ => format!("{}: output the same, {} instructions", program.title(), grouped(instructions)),
         });
@@ -308,7 +309,7 @@ fn print_report(host: Column, subjects: &[Subject]) {
 /// What the reader should take home.
 fn summarise(subjects: &[Subject], lines: usize, picture: &std::path::Path) {
     tables::heading("In short");
-    println!("- {lines} lines of output, the same from {} programs, byte for byte.", subjects.len() + 1);
+    println!("- The output is the same from {} programs, byte for byte (lines: {lines}).", subjects.len() + 1);
     let Some((knoll, others)) = subjects.split_first() else { return };
     let same = others.iter().all(|other| other.log.requests().eq(knoll.log.requests()));
     let calls = grouped(knoll.log.len() as u64);
