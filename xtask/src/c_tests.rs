@@ -44,6 +44,9 @@ const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werro
 /// What every program is built of besides its own file.
 const COMMON: [&str; 2] = ["c_tests/harness.c", "c_tests/shadow.c"];
 
+/// The longest that a program may run, on the host or in the emulator.
+const LIMIT: Duration = Duration::from_secs(240);
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let suite = Suite::find(args.filter.as_deref())?;
@@ -101,7 +104,7 @@ impl Suite {
 
     /// Where a configuration's programs and logs go.
     fn directory(configuration: &str) -> Result<PathBuf> {
-        work_dir(&format!("c-tests/{configuration}"))
+        work_dir(&format!("c-tests/{}", configuration.replace(' ', "-")))
     }
 }
 
@@ -115,48 +118,55 @@ struct Outcome {
     stack: Option<u64>,
 }
 
-/// A program to build and run; the work is done on one of the workers.
+/// A program to link and run; the work is done on one of the workers.
 struct Job {
     program: String,
     configuration: &'static str,
     work: Box<dyn FnOnce() -> (Result<Ended>, Option<u64>) + Send>,
 }
 
-/// Does the jobs, as many at a time as there are processors; notes and says each outcome.
+/// Does the jobs, notes and says each outcome.
 fn work_off(jobs: Vec<Job>, tally: &mut Tally) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let work = |job: Job| {
+        let (ended, stack) = (job.work)();
+        Outcome { program: job.program, configuration: job.configuration, ended, stack }
+    };
+    in_parallel(jobs, work, |outcome| {
+        let verdict = match &outcome.ended {
+            Ok(ended) => ended.verdict(),
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        };
+        tally.record(format!("{} [{}]", outcome.program, outcome.configuration), verdict);
+        outcomes.push(outcome);
+    });
+    outcomes
+}
+
+/// Works on as many items at a time as there are processors; `done` is told of each, on this thread.
+fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync, mut done: impl FnMut(R)) {
     let workers = std::thread::available_parallelism().map_or(2, |count| count.get());
-    let queue = Mutex::new(jobs.into_iter());
+    let queue = Mutex::new(items.into_iter());
     let (send, receive) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            let (queue, send) = (&queue, send.clone());
+            let (queue, work, send) = (&queue, &work, send.clone());
             scope.spawn(move || {
-                while let Some(job) = { queue.lock().ok().and_then(|mut queue| queue.next()) } {
-                    let (ended, stack) = (job.work)();
-                    let outcome = Outcome { program: job.program, configuration: job.configuration, ended, stack };
-                    if send.send(outcome).is_err() {
+                while let Some(item) = { queue.lock().ok().and_then(|mut queue| queue.next()) } {
+                    if send.send(work(item)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(send);
-        let mut outcomes = Vec::new();
-        for outcome in receive {
-            let verdict = match &outcome.ended {
-                Ok(ended) => ended.verdict(),
-                Err(error) => Err(anyhow::anyhow!("{error:#}")),
-            };
-            tally.record(format!("{} [{}]", outcome.program, outcome.configuration), verdict);
-            outcomes.push(outcome);
-        }
-        outcomes
-    })
+        receive.into_iter().for_each(&mut done);
+    });
 }
 
 // ---------------------------------------------------------------- on the host
 
-/// How the programs are built and run on the host.
+/// How the programs are compiled, linked and run on the host.
 struct Configuration {
     name: &'static str,
     flags: &'static [&'static str],
@@ -192,6 +202,7 @@ const NEEDS_CHECKS: &str = "misuse";
 fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     announce(format!("C tests on the host: {} programs, {} configurations", suite.programs.len(), HOST.len()));
     let begin = Instant::now();
+    compile_all(suite, HOST)?;
     let mut jobs = Vec::new();
     for configuration in HOST {
         let library = match configuration.shared {
@@ -204,14 +215,14 @@ fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
                 continue;
             }
             let executable = directory.join(name);
-            let compile = compile(name, configuration.flags, &library, configuration.shared, &executable);
-            let command = execute(&executable, configuration.under, arguments(name, suite, configuration.name));
+            let mut link = link(name, configuration, &library, &executable)?;
+            let mut command = execute(&executable, configuration.under, arguments(name, suite, configuration.name));
             let log = directory.join(format!("{name}.log"));
-            jobs.push(Job {
-                program: name.clone(),
-                configuration: configuration.name,
-                work: Box::new(move || (build_and_run(compile, command, &log), None)),
-            });
+            let work = move || {
+                let ended = capture(&mut link).and_then(|_| program::run(&mut command, &log, LIMIT));
+                (ended, None)
+            };
+            jobs.push(Job { program: name.clone(), configuration: configuration.name, work: Box::new(work) });
         }
     }
     let outcomes = work_off(jobs, tally);
@@ -219,17 +230,51 @@ fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// The command that builds a program against a library.
-fn compile(name: &str, flags: &[&str], library: &Path, shared: bool, executable: &Path) -> Command {
-    let mut command = program("gcc", STRICT);
-    command.args(flags).args(["-Iinclude", "-Ic_tests"]).arg(format!("c_tests/{name}.c")).args(COMMON);
+/// Where the object of a source lies; configurations with the same flags share it.
+fn object(source: &str, flags: &[&str]) -> Result<PathBuf> {
+    let name = Path::new(source).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let flags: Vec<&str> = flags.iter().map(|flag| flag.trim_start_matches('-')).collect();
+    Ok(work_dir(&format!("c-tests/objects/{}", flags.join("+").replace(',', "_")))?.join(name + ".o"))
+}
+
+/// Compiles every source with the flags of each configuration.
+fn compile_all(suite: &Suite, configurations: &[Configuration]) -> Result<()> {
+    let mut commands = BTreeMap::new();
+    for configuration in configurations {
+        let own = suite.programs.iter().map(|name| format!("c_tests/{name}.c"));
+        for source in own.chain(COMMON.iter().map(|common| (*common).to_owned())) {
+            let object = object(&source, configuration.flags)?;
+            let mut command = program("gcc", STRICT);
+            command.args(configuration.flags).args(["-Iinclude", "-Ic_tests", "-c"]).arg(source).arg("-o").arg(&object);
+            commands.insert(object, command);
+        }
+    }
+    note(format!("gcc {} -O…: {} objects", STRICT.join(" "), commands.len()));
+    let mut outcome = Ok(());
+    let work = |mut command: Command| capture(&mut command);
+    in_parallel(commands.into_values().collect(), work, |compiled| {
+        if let Err(error) = compiled {
+            outcome = Err(error);
+        }
+    });
+    outcome
+}
+
+/// The command that links a program with a library, or with an object in its place.
+fn link(name: &str, configuration: &Configuration, library: &Path, executable: &Path) -> Result<Command> {
+    let mut command = Command::new("gcc");
+    command.args(configuration.flags.iter().filter(|flag| flag.starts_with("-f")));
+    command.arg(object(name, configuration.flags)?);
+    for common in COMMON {
+        command.arg(object(common, configuration.flags)?);
+    }
     command.arg(library);
-    if shared {
+    if configuration.shared {
         let directory = library.parent().unwrap_or(Path::new("."));
         command.arg(format!("-Wl,-rpath,{}", directory.display()));
     }
     command.arg("-o").arg(executable);
-    command
+    Ok(command)
 }
 
 fn execute(executable: &Path, under: &[&str], arguments: Vec<PathBuf>) -> Command {
@@ -255,11 +300,6 @@ fn arguments(name: &str, suite: &Suite, configuration: &str) -> Vec<PathBuf> {
         arguments.extend(suite.traces.iter().cloned());
     }
     arguments
-}
-
-fn build_and_run(mut compile: Command, mut command: Command, log: &Path) -> Result<Ended> {
-    capture(&mut compile)?;
-    program::run(&mut command, log, Duration::from_secs(120))
 }
 
 // ---------------------------------------------------------------- telling

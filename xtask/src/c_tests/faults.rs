@@ -11,16 +11,16 @@
 //! is then not yet noticed by any program is tried on all.
 
 use super::program::{self, Ended};
-use super::{compile, source, work_off, Job, Suite};
-use crate::util::{announce, capture, note, Tally};
+use super::{compile_all, link, source, work_off, Configuration, Job, Suite, PLAIN, STRICT};
+use crate::util::{announce, capture, note, program as command, Tally};
 use anyhow::{bail, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const CONFIGURATION: &str = "reference";
+const REFERENCE: Configuration = Configuration { name: "reference", ..PLAIN };
 /// A program with a fault may go round in circles.
 const LIMIT: Duration = Duration::from_secs(5);
 /// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
@@ -43,7 +43,12 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
     }
     announce(format!("Can the C tests fail? {} faults in a reference allocator", faults.len()));
     let begin = Instant::now();
-    let directory = Suite::directory(CONFIGURATION)?;
+    let directory = Suite::directory(REFERENCE.name)?;
+    compile_all(suite, &[REFERENCE])?;
+    let allocator = directory.join("allocator.o");
+    let mut compile = command("gcc", STRICT);
+    compile.args(["-O2", "-Iinclude", "-c", "c_tests/faulty/allocator.c", "-o"]).arg(&allocator);
+    capture(&mut compile)?;
     let trace = suite.traces.iter().find(|path| path.file_stem().is_some_and(|name| name == TRACE));
     let trace = trace.context("the trace for the reference allocator is missing")?;
     let all_shown: Arc<Mutex<BTreeMap<String, Shown>>> = Arc::default();
@@ -58,7 +63,7 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
             });
             (ended, None)
         };
-        Job { program: name.clone(), configuration: CONFIGURATION, work: Box::new(work) }
+        Job { program: name.clone(), configuration: REFERENCE.name, work: Box::new(work) }
     });
     let jobs = jobs.collect();
     work_off(jobs, tally);
@@ -106,8 +111,8 @@ struct Subject {
 impl Subject {
     /// Runs without a fault, and then with one after the other until each test has noticed one.
     fn sharpen(&self, faults: &[String]) -> Result<(Ended, Shown)> {
-        let allocator = Path::new("c_tests/faulty/allocator.c");
-        capture(&mut compile(&self.name, &["-O2"], allocator, false, &self.directory.join(&self.name)))?;
+        let allocator = self.directory.join("allocator.o");
+        capture(&mut link(&self.name, &REFERENCE, &allocator, &self.directory.join(&self.name))?)?;
         let right = self.run(None)?;
         let mut shown = Shown::default();
         shown.tests.extend(right.report.tests.keys().map(|test| (test.clone(), None)));

@@ -6,13 +6,13 @@
 //!   is the smallest heap for each trace does not depend on the processor but on the word size, so
 //!   it is looked for on the M4 only, where the layouts are those of all 32-bit targets.
 
-use super::{program, work_off, Job, Outcome, Suite, COMMON};
+use super::{program, work_off, Job, Outcome, Suite, COMMON, LIMIT};
 use crate::util::{announce, build_static, capture, emu_binary, note, Tally};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A processor: its name for `emu/firmware/build.sh` and the harness, its Rust target.
 struct Processor {
@@ -108,7 +108,7 @@ fn build_and_run(
     log: &Path,
     json: &Path,
 ) -> (Result<program::Ended>, Option<u64>) {
-    let ended = capture(&mut build).and_then(|_| program::run(&mut run, log, Duration::from_secs(240)));
+    let ended = capture(&mut build).and_then(|_| program::run(&mut run, log, LIMIT));
     let figures = ended.as_ref().ok().and_then(|_| figures(json).ok());
     let stack = figures.as_ref().and_then(|figures| figures.stack.as_ref()).map(|stack| stack.worst);
     if let Some(figures) = figures {
