@@ -77,7 +77,7 @@ tr '\n' '\0' <"$list" | xargs -0 -P "${KNOLL_FIRMWARE_JOBS:-2}" -I '{}' \
 
 # shellcheck disable=SC2086
 "$compiler" $machine -mthumb -O2 -g -nostartfiles -T "$here/firmware.ld" \
-    -Wl,--gc-sections -Wl,--no-warn-rwx-segments -Wl,--fatal-warnings \
+    -Wl,--gc-sections -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--fatal-warnings \
     -Wl,--start-group @"$work/link" -lc -lm -lgcc -Wl,--end-group \
     "$@" -o "$work/out.elf"
 mv "$work/out.elf" "$out"

@@ -10,7 +10,8 @@
  *       the last BEGIN that is open.
  *   KNOLL_MARK_CALL(id);  p = allocate(size);
  *       the next call after it, from the callee's first instruction to its return, through a
- *       function pointer or not. Argument set-up and the call instruction are not counted.
+ *       function pointer or not, by a call or, at a function's end, by a jump. Argument
+ *       set-up and the call instruction are not counted.
  *       It takes any call: keep nested calls out of the arguments.
  *
  * An id is a number from 0 to 2^32 - 1, possibly computed at run time; knoll_mark_name gives

@@ -73,7 +73,8 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
     let awaited = engine.get_data().next_call;
     let by_call = (flags & flag::ENTRY != 0 || awaited.is_some()) && arrived_by_call(engine, address);
     if let Some(id) = awaited {
-        if by_call {
+        // A call at a function's very end is made by a jump.
+        if by_call || engine.get_data().functions.contains(&address) {
             enter(engine, Subject::Call(id), by_call, before, stack);
             let run = engine.get_data_mut();
             run.next_call = None;

@@ -11,6 +11,7 @@
 //!   anywhere and does not say which instruction it is: so we look, but only at odd addresses.)
 
 use crate::counting;
+use crate::cpu::Cpu;
 use crate::decode;
 use crate::fault::FaultKind;
 use crate::machine::{stop, Engine, Stop};
@@ -27,7 +28,7 @@ const SEMIHOSTING: u8 = 0xAB;
 
 /// Hooks what the options ask for. Memory hooks slow every access down, so they come only with
 /// `--watch`.
-pub(crate) fn add(engine: &mut Engine, options: &Options) -> Result<(), uc_error> {
+pub(crate) fn add(engine: &mut Engine, options: &Options, cpu: Cpu) -> Result<(), uc_error> {
     const EVERYWHERE: (u64, u64) = (1, 0);
     engine.add_block_hook(EVERYWHERE.0, EVERYWHERE.1, counting::on_block)?;
     engine.add_intr_hook(on_exception)?;
@@ -35,7 +36,10 @@ pub(crate) fn add(engine: &mut Engine, options: &Options) -> Result<(), uc_error
     engine.add_mem_hook(faults, EVERYWHERE.0, EVERYWHERE.1, on_memory_fault)?;
     if options.watch {
         engine.add_mem_hook(HookType::MEM_WRITE, EVERYWHERE.0, EVERYWHERE.1, on_write)?;
-        engine.add_mem_hook(HookType::MEM_READ, EVERYWHERE.0, EVERYWHERE.1, on_read)?;
+        // M0 checks all alignment by itself.
+        if cpu != Cpu::M0 {
+            engine.add_mem_hook(HookType::MEM_READ, EVERYWHERE.0, EVERYWHERE.1, on_read)?;
+        }
     }
     if options.single_step {
         engine.add_code_hook(EVERYWHERE.0, EVERYWHERE.1, on_instruction)?;

@@ -71,7 +71,7 @@ impl Image {
         let ram = range("__ram_start", "__ram_end");
         ensure!(!ram.is_empty(), "the symbols __ram_start and __ram_end are missing: link it with firmware.ld");
         let mut pieces = Vec::new();
-        let mut flash = u32::MAX..0;
+        let (mut flash_start, mut flash_end) = (u32::MAX, 0);
         for segment in elf.elf_program_headers() {
             let endian = elf.endian();
             let data = segment.data(endian, bytes).ok().context("a segment lies outside the file")?;
@@ -81,12 +81,13 @@ impl Image {
             let start = segment.p_paddr(endian);
             let end = start.checked_add(data.len() as u32).context("a segment ends beyond 4 GB")?;
             if !ram.contains(&start) {
-                flash = flash.start.min(start)..flash.end.max(end);
+                flash_start = flash_start.min(start);
+                flash_end = flash_end.max(end);
             }
             pieces.push((start, data.to_vec()));
         }
-        ensure!(!flash.is_empty(), "no segment to load into flash");
-        let flash = flash.start & !(PAGE - 1)..round_up(flash.end)?;
+        ensure!(flash_start < flash_end, "no segment to load into flash");
+        let flash = flash_start & !(PAGE - 1)..round_up(flash_end)?;
         let ram = ram.start & !(PAGE - 1)..round_up(ram.end)?;
         ensure!(flash.end <= ram.start || ram.end <= flash.start, "flash {flash:#x?} and RAM {ram:#x?} overlap");
         ensure!(

@@ -32,7 +32,7 @@ use crate::single_step::SingleSteps;
 use crate::watch::{acts_for_its_caller, is_knoll_function, BadWrite, Watch};
 use crate::Options;
 use anyhow::{anyhow, ensure, Context, Result};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -80,6 +80,8 @@ pub struct Run {
     pub(crate) watch: Watch,
     /// Which measurements begin at an address.
     pub(crate) entries: FxHashMap<u32, Vec<Subject>>,
+    /// Where functions start.
+    pub(crate) functions: FxHashSet<u32>,
     /// Instructions so far, the whole current block included.
     pub(crate) total: u64,
     /// Blocks are counted without further ado while the total is below this.
@@ -175,7 +177,7 @@ pub fn run(image: Image, options: &Options) -> Result<Finished> {
     let mut engine = Unicorn::new_with_data(Arch::ARM, Mode::THUMB, run).map_err(failed("start"))?;
     engine.ctl_set_cpu_model(cpu.model()).map_err(failed("be this CPU"))?;
     map(&mut engine, &image).map_err(failed("map the firmware's memory"))?;
-    hooks::add(&mut engine, options).map_err(failed("be hooked"))?;
+    hooks::add(&mut engine, options, cpu).map_err(failed("be hooked"))?;
     reset(&mut engine, &image, cpu).map_err(failed("be reset"))?;
 
     let end = run_to_end(&mut engine, image.entry)?;
@@ -264,6 +266,7 @@ fn prepare(image: &Rc<Image>, options: &Options) -> Result<(Vec<String>, Vec<Str
         meter: Meter::new(measured.len(), excluded.len()),
         watch,
         entries,
+        functions: image.symbols.named(|_| true).map(|function| function.range.start).collect(),
         total: 0,
         quick_until: 0,
         budget: options.budget.unwrap_or(u64::MAX),

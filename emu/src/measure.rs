@@ -283,3 +283,101 @@ impl Meter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Subject = Subject::Symbol(0);
+    const SECOND: Subject = Subject::Symbol(1);
+    const COPY: Subject = Subject::Excluded(0);
+
+    fn call(meter: &mut Meter, subject: Subject, before: u64, return_to: u32, stack: u32) -> bool {
+        meter.enter(subject, true, before, return_to, stack, [0; 3])
+    }
+
+    #[test]
+    fn nested_calls_count_whole() {
+        let mut meter = Meter::new(2, 1);
+        assert!(call(&mut meter, FIRST, 100, 0x10, 1000));
+        assert!(call(&mut meter, SECOND, 110, 0x20, 980));
+        meter.arrive(0x20, 130, 980);
+        meter.arrive(0x10, 150, 1000);
+        assert_eq!(meter.symbols[0].measurement().instructions.total, 50);
+        assert_eq!(meter.symbols[1].measurement().instructions.total, 20);
+    }
+
+    #[test]
+    fn a_tail_call_returns_for_both() {
+        let mut meter = Meter::new(2, 1);
+        call(&mut meter, FIRST, 0, 0x10, 1000);
+        assert!(meter.enter(SECOND, false, 5, 0x10, 1000, [0; 3]));
+        meter.arrive(0x10, 12, 1000);
+        assert_eq!(meter.symbols[0].measurement().instructions.total, 12);
+        assert_eq!(meter.symbols[1].measurement().instructions.total, 7);
+    }
+
+    #[test]
+    fn a_jump_to_the_entry_is_a_loop_and_a_second_call_is_not() {
+        let mut meter = Meter::new(1, 0);
+        call(&mut meter, FIRST, 0, 0x10, 1000);
+        assert!(!meter.enter(FIRST, false, 5, 0x10, 1000, [0; 3]));
+        assert!(call(&mut meter, FIRST, 20, 0x10, 1000), "the first one was jumped out of");
+        meter.arrive(0x10, 30, 1000);
+        let found = meter.symbols[0].measurement();
+        assert_eq!((found.instructions.count, found.instructions.total, found.abandoned), (1, 10, 1));
+    }
+
+    #[test]
+    fn the_same_address_deeper_is_no_return() {
+        let mut meter = Meter::new(1, 0);
+        call(&mut meter, FIRST, 0, 0x10, 1000);
+        meter.arrive(0x10, 10, 900);
+        assert_eq!(meter.symbols[0].measurement().instructions.count, 0);
+        meter.finish();
+        assert_eq!(meter.symbols[0].measurement().abandoned, 1);
+    }
+
+    #[test]
+    fn nested_excluded_functions_are_taken_out_once() {
+        let mut meter = Meter::new(1, 1);
+        call(&mut meter, FIRST, 0, 0x10, 1000);
+        call(&mut meter, COPY, 10, 0x20, 990);
+        call(&mut meter, COPY, 15, 0x30, 980);
+        meter.arrive(0x30, 25, 980);
+        meter.arrive(0x20, 40, 990);
+        meter.arrive(0x10, 50, 1000);
+        let found = meter.symbols[0].measurement();
+        assert_eq!((found.instructions.total, found.excluded), (20, 30));
+    }
+
+    #[test]
+    fn the_deepest_stack_of_a_callee_is_the_callers_too() {
+        let mut meter = Meter::new(2, 0);
+        call(&mut meter, FIRST, 0, 0x10, 1000);
+        call(&mut meter, SECOND, 5, 0x20, 980);
+        meter.stack_at(900);
+        meter.arrive(0x20, 10, 980);
+        meter.stack_at(970);
+        meter.arrive(0x10, 12, 1000);
+        assert_eq!(meter.symbols[0].measurement().stack, 100);
+        assert_eq!(meter.symbols[1].measurement().stack, 80);
+        assert_eq!(meter.lowest, 900);
+    }
+
+    #[test]
+    fn marks_nest_and_an_end_too_many_is_noticed() {
+        let mut meter = Meter::new(0, 0);
+        meter.begin(1, 10);
+        meter.begin(2, 20);
+        meter.end(25);
+        meter.end(40);
+        meter.end(50);
+        meter.begin(3, 60);
+        meter.finish();
+        assert_eq!(meter.marks[&1].measurement().instructions.total, 30);
+        assert_eq!(meter.marks[&2].measurement().instructions.total, 5);
+        assert_eq!(meter.marks[&3].measurement().abandoned, 1);
+        assert_eq!(meter.unmatched_ends, 1);
+    }
+}

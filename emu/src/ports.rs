@@ -11,6 +11,18 @@ pub const BASE: u32 = 0xE000_0000;
 /// Bytes mapped for them.
 pub const BYTES: u32 = 0x1000;
 
+/// `KNOLL_HARNESS_BEGIN`: an id.
+pub const BEGIN: u32 = 0x00;
+/// `KNOLL_HARNESS_CALL`: an id.
+pub const CALL: u32 = 0x04;
+/// `KNOLL_HARNESS_NAME`: address of { id, name }.
+pub const NAME: u32 = 0x08;
+/// `KNOLL_HARNESS_RESULT`: address of { name, low word, high word }.
+pub const RESULT: u32 = 0x0C;
+/// `KNOLL_HARNESS_WATCH_ALLOW`: address of { start, bytes }.
+pub const WATCH_ALLOW: u32 = 0x10;
+/// `KNOLL_HARNESS_WATCH_FORBID`: address of { start, bytes }.
+pub const WATCH_FORBID: u32 = 0x14;
 /// `KNOLL_HARNESS_INSTRUCTIONS`: reading gives the total's low word.
 pub const INSTRUCTIONS: u32 = 0x18;
 
@@ -40,19 +52,19 @@ impl Message {
         };
         let mut word = |index: u32| memory.word(value.wrapping_add(4 * index));
         Some(match offset {
-            0x00 => Message::Begin(value),
-            0x04 => Message::Call(value),
-            0x08 => {
+            BEGIN => Message::Begin(value),
+            CALL => Message::Call(value),
+            NAME => {
                 let (id, text) = (word(0)?, word(1)?);
                 Message::Name(id, name(text, memory)?)
             }
-            0x0C => {
+            RESULT => {
                 let (text, low, high) = (word(0)?, word(1)?, word(2)?);
                 let value = u64::from(high) << 32 | u64::from(low);
                 Message::Result(name(text, memory)?, value as i64)
             }
-            0x10 => Message::Allow(word(0)?, word(1)?),
-            0x14 => Message::Forbid(word(0)?, word(1)?),
+            WATCH_ALLOW => Message::Allow(word(0)?, word(1)?),
+            WATCH_FORBID => Message::Forbid(word(0)?, word(1)?),
             _ => return None,
         })
     }

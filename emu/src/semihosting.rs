@@ -255,3 +255,91 @@ fn block<const N: usize>(memory: &mut dyn Memory, at: u32) -> Result<[u32; N], i
     }
     Ok(words)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Stream;
+
+    /// 256 bytes at 0x1000.
+    struct Small(Vec<u8>);
+
+    impl Small {
+        fn place(&self, address: u32, bytes: usize) -> Option<Range<usize>> {
+            let start = address.checked_sub(0x1000)? as usize;
+            let end = start.checked_add(bytes)?;
+            (end <= self.0.len()).then_some(start..end)
+        }
+    }
+
+    impl Memory for Small {
+        fn read(&mut self, address: u32, bytes: usize) -> Option<Vec<u8>> {
+            Some(self.0[self.place(address, bytes)?].to_vec())
+        }
+
+        fn write(&mut self, address: u32, bytes: &[u8]) -> bool {
+            match self.place(address, bytes.len()) {
+                Some(place) => {
+                    self.0[place].copy_from_slice(bytes);
+                    true
+                }
+                None => false,
+            }
+        }
+    }
+
+    fn small(words: &[u32]) -> Small {
+        let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        bytes.resize(256, 0);
+        Small(bytes)
+    }
+
+    fn host(arguments: &[&str]) -> Host {
+        let files = Files::new(None, Stream::Capture(Vec::new()), Stream::Capture(Vec::new()));
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        Host::new(files, &arguments, 0x100..0x200, 0x300..0x400)
+    }
+
+    #[test]
+    fn no_operation_is_harmed_by_a_bad_address() {
+        for operation in (0..0x40).filter(|operation| ![0x18, 0x20].contains(operation)) {
+            for argument in [0, 0xFFF, 0x10FE, u32::MAX - 3, u32::MAX] {
+                let outcome = host(&["a"]).call(operation, argument, &mut small(&[]), 0);
+                assert!(matches!(outcome, Outcome::Answer(_)), "{operation:#x}");
+            }
+            // A good block full of nonsense.
+            let mut memory = small(&[u32::MAX; 8]);
+            let outcome = host(&["a"]).call(operation, 0x1000, &mut memory, 0);
+            assert!(matches!(outcome, Outcome::Answer(_)), "{operation:#x}");
+        }
+    }
+
+    #[test]
+    fn exits_with_and_without_a_status() {
+        let call = |operation, argument, words: &[u32]| host(&[]).call(operation, argument, &mut small(words), 0);
+        assert_eq!(call(0x18, APPLICATION_EXIT, &[]), Outcome::Exit(0));
+        assert_eq!(call(0x18, 0x20023, &[]), Outcome::Exit(1));
+        assert_eq!(call(0x20, 0x1000, &[APPLICATION_EXIT, 42]), Outcome::Exit(42));
+        assert_eq!(call(0x20, 0x1000, &[0x20023, 42]), Outcome::Exit(1));
+    }
+
+    #[test]
+    fn the_command_line_must_fit() {
+        let mut memory = small(&[0x1010, 6]);
+        assert_eq!(host(&["a", "b c"]).call(0x15, 0x1000, &mut memory, 0), Outcome::Answer(-1));
+        let mut memory = small(&[0x1010, 8]);
+        assert_eq!(host(&["a", "b c"]).call(0x15, 0x1000, &mut memory, 0), Outcome::Answer(0));
+        assert_eq!(memory.text(0x1010, 100), Some(b"a \"b c\"".to_vec()));
+        assert_eq!(memory.word(0x1004), Some(7));
+    }
+
+    #[test]
+    fn heap_and_clock_are_told() {
+        let mut memory = small(&[0x1040]);
+        host(&[]).call(0x16, 0x1000, &mut memory, 0);
+        let words = [0, 4, 8, 12].map(|at| memory.word(0x1040 + at));
+        assert_eq!(words, [Some(0x100), Some(0x200), Some(0x400), Some(0x300)]);
+        let answer = host(&[]).call(0x10, 0, &mut memory, INSTRUCTIONS_PER_SECOND * 3);
+        assert_eq!(answer, Outcome::Answer(300));
+    }
+}

@@ -66,6 +66,13 @@ NOINLINE void copies(size_t bytes)
 static int (*volatile pointer)(int) = five;
 static int (*volatile other)(int) = loop;
 
+/* Both calls are jumps. */
+NOINLINE static int marked_tail(int n)
+{
+    KNOLL_MARK_CALL(13);
+    return pointer(n);
+}
+
 static int order(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
@@ -110,6 +117,9 @@ int main(void)
     for (int i = 0; i < 20; i++) {
         KNOLL_MARK_CALL(12);
         result += other(i);
+    }
+    for (int i = 0; i < 5; i++) {
+        result += marked_tail(i);
     }
     knoll_result("calls", result);
 

@@ -46,6 +46,15 @@ fn good_behaviour_passes() {
 }
 
 #[test]
+fn watching_changes_nothing() {
+    for cpu in CPUS {
+        let plain = run(&firmware(cpu), &options(&["good"]));
+        let seen = watched(cpu, "good");
+        assert_eq!((seen.output, seen.instructions), (plain.output, plain.instructions), "{cpu}");
+    }
+}
+
+#[test]
 fn a_bad_store_is_caught() {
     for cpu in CPUS {
         let (write, callers) = bad_write(cpu, "store");
