@@ -2,7 +2,8 @@
 //!
 //! - Each step is announced, timed, and keeps its whole output in `target/test-logs/STEP.log`;
 //!   when it fails, the end of that log is shown. A failed step does not stop the later ones.
-//! - A long step says every half minute that it lives, with the last line it has printed.
+//! - A long step says every half minute that it lives, with the last line it has printed; one that
+//!   does not end within `--limit` is stopped, with all processes it has started, and has failed.
 //! - The last line is `N passed, N failed`: the cases that the steps counted themselves, or one
 //!   for a step that counts none. The exit status is 0 iff none failed.
 //! - `cargo xtask test STEP…` runs some; `--list` names them all.
@@ -13,7 +14,7 @@ use console::style;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Options of `cargo xtask test`.
@@ -24,6 +25,9 @@ pub struct Args {
     /// Name the steps and what they do, run none
     #[arg(long)]
     list: bool,
+    /// End a step that takes longer, as failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    limit: u64,
 }
 
 /// A part of the test run: commands in order, the first failure ends it.
@@ -66,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut outcomes = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
         announce(format!("[{}/{count}] {}: {}", number + 1, step.name, step.what));
-        outcomes.push(run_step(step, &logs)?);
+        outcomes.push(run_step(step, Duration::from_secs(args.limit), &logs)?);
     }
     summarise(&outcomes, begin.elapsed())
 }
@@ -123,13 +127,13 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "features",
-            what: "the same with all checks, without any, and with one block layout alone",
+            what: "the model test with all checks, without any, and with one block layout alone",
             commands: vec![
-                with("test --quiet -p libknoll --features checks-full"),
-                with("test --quiet -p libknoll --features checks-none"),
-                with("test --quiet -p libknoll --no-default-features --features layout-map"),
-                with("test --quiet -p libknoll --no-default-features --features layout-compact"),
-                with("test --quiet -p libknoll --no-default-features --features layout-wide,small-code"),
+                with("test --quiet -p libknoll --lib --test model --features checks-full"),
+                with("test --quiet -p libknoll --lib --test model --features checks-none"),
+                with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-map"),
+                with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-compact"),
+                with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-wide,small-code"),
             ],
         },
         Step {
@@ -189,7 +193,7 @@ fn with(line: &str) -> Command {
 
 // ---------------------------------------------------------------- running one
 
-fn run_step(step: Step, logs: &Path) -> Result<Outcome> {
+fn run_step(step: Step, limit: Duration, logs: &Path) -> Result<Outcome> {
     let path = logs.join(format!("{}.log", step.name));
     let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let begin = Instant::now();
@@ -197,7 +201,7 @@ fn run_step(step: Step, logs: &Path) -> Result<Outcome> {
     for mut command in step.commands {
         writeln!(log, "$ {}", display(&command))?;
         command.current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-        let status = wait(&mut command, begin, &path)?;
+        let status = wait(&mut command, begin, limit, &path)?;
         if !status.success() {
             failure = Some(format!("{} ({status})", display(&command)));
             break;
@@ -227,7 +231,7 @@ fn run_step(step: Step, logs: &Path) -> Result<Outcome> {
 }
 
 /// Waits for a command, with a sign of life every half minute.
-fn wait(command: &mut Command, begin: Instant, log: &Path) -> Result<std::process::ExitStatus> {
+fn wait(command: &mut Command, begin: Instant, limit: Duration, log: &Path) -> Result<ExitStatus> {
     let mut child = command.spawn().with_context(|| format!("cannot start {}", display(command)))?;
     let mut next = Duration::from_secs(30);
     let mut pause = Duration::from_millis(5);
@@ -243,7 +247,23 @@ fn wait(command: &mut Command, begin: Instant, log: &Path) -> Result<std::proces
             let last = tail(&String::from_utf8_lossy(&text), 1).pop().unwrap_or_default();
             note(style(format!("… {}: {}", seconds(begin.elapsed()), last.trim())).dim().to_string());
         }
+        if begin.elapsed() > limit {
+            note(format!("it does not end: stopped after {}", seconds(begin.elapsed())));
+            let mut family: Vec<String> = descendants(child.id()).iter().map(u32::to_string).collect();
+            family.push(child.id().to_string());
+            Command::new("kill").arg("-KILL").args(family).status()?;
+        }
     }
+}
+
+/// The processes that a process has started, and theirs: ending a test driver alone would leave
+/// the test that hangs.
+fn descendants(parent: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+    let lists = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<u32> =
+        lists.flat_map(|list| list.split(' ').filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect();
+    children.into_iter().flat_map(|id| descendants(id).into_iter().chain([id])).collect()
 }
 
 /// The cases that a log counts: libtest's result lines and our own `N passed, N failed`.
