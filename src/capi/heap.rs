@@ -115,7 +115,7 @@ pub unsafe extern "C" fn kn_heap_malloc(heap: *mut KnHeap, size: usize) -> *mut 
         return core::ptr::null_mut();
     }
     // SAFETY: the caller's word.
-    unsafe { KnHeap::malloc(heap, size).cast() }
+    unsafe { KnHeap::malloc_in_line(heap, size).cast() }
 }
 
 /// Allocates as kn_heap_malloc does, but from the top end of the memory: for what dies soon, so that
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn kn_heap_free(heap: *mut KnHeap, ptr: *mut c_void) {
         return;
     }
     // SAFETY: the caller's word. The status went to the error hook.
-    unsafe { KnHeap::free(heap, ptr.cast()) };
+    unsafe { KnHeap::free_in_line(heap, ptr.cast()) };
 }
 
 /// How many bytes a block holds: at least the size it was asked for.

@@ -121,6 +121,7 @@ pub(crate) unsafe fn link<L: Layout>(region: Region<L>, block: usize, size: usiz
 pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe {
+        core::hint::assert_unchecked(size <= EXACT);
         if cfg!(feature = "small-code") {
             link(region, block, size);
         } else {
@@ -151,6 +152,13 @@ unsafe fn push<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usi
     }
 }
 
+/// The bin that a `previous` link names. With 16-bit links any such link names one of 128 heads, and
+/// no region is too short for that many.
+#[inline(always)]
+fn named_bin<L: Layout>(previous: usize) -> usize {
+    previous & if L::Link::BYTES == 2 { 127 } else { 255 }
+}
+
 /// Whether `next` is an index of the region whose block has `block` as its previous one.
 ///
 /// # Safety
@@ -174,8 +182,8 @@ pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Resul
         let previous = region.field(block, 0).read().get();
         let next = region.field(block, 1).read().get();
         let toward = if previous >= Region::<L>::BINS {
-            let bin = previous - Region::<L>::BINS;
-            if CHECKED && bin >= usize::from((*region.this).bins) {
+            let bin = named_bin::<L>(previous);
+            if CHECKED && L::Link::BYTES > 2 && bin >= usize::from((*region.this).bins) {
                 return Err(KnStatus::Corrupt);
             }
             region.head(bin)
@@ -193,7 +201,7 @@ pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Resul
             }
             region.field(next, 0).write(L::Link::of(previous));
         } else if previous >= Region::<L>::BINS {
-            clear(region, previous - Region::<L>::BINS);
+            clear(region, named_bin::<L>(previous));
         }
         toward.write(L::Link::of(next));
         Ok(())

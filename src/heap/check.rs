@@ -153,7 +153,7 @@ unsafe fn listed<L: Layout>(region: Region<L>, most: usize) -> Option<usize> {
             }
             while block != 0 {
                 count += 1;
-                if count > most || !region.holds(block) {
+                if count > most || block < region.first() || !region.holds(block) {
                     return None;
                 }
                 match L::measure(region, block) {

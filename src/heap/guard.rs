@@ -52,10 +52,10 @@ pub(crate) unsafe fn before(heap: *mut KnHeap) {
 /// Sets the guard of a block that was allocated or resized.
 ///
 /// # Safety
-/// `at` is a used block of the heap.
+/// `at` is a used block of the heap, or null.
 #[inline(always)]
 pub(crate) unsafe fn fresh(heap: *mut KnHeap, at: *mut u8) {
-    if FULL {
+    if FULL && !at.is_null() {
         // SAFETY: the block is `size` bytes long, guard included.
         unsafe {
             let size = KnHeap::block_size(heap, at);

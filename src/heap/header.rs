@@ -105,7 +105,7 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
             }
             let left = left_size(region, block).read().get();
             let before = block.wrapping_sub(left);
-            if CHECKED && !region.holds(before) {
+            if CHECKED && (before < region.first() || !region.holds(before)) {
                 return Err(KnStatus::Corrupt);
             }
             let own = own_size(region, before).read().get();
@@ -135,10 +135,14 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     }
 
     #[inline(always)]
-    unsafe fn give(region: Region<Self>, block: usize, _used: Used) {
+    unsafe fn give(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
         // SAFETY: the block's own header. A size of 0 without the used bit is what a second free
         // of the block finds, should it have joined its left neighbour.
-        unsafe { own_size(region, block).write(K::of(0)) };
+        unsafe {
+            let used = Self::inspect(region, block)?;
+            own_size(region, block).write(K::of(0));
+            Ok(used)
+        }
     }
 
     #[inline(always)]
@@ -187,7 +191,7 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
         unsafe {
             let last = left_size(region, region.end()).read().get();
             let block = region.end().wrapping_sub(last);
-            if region.holds(block) && own_size(region, block).read().get() == last {
+            if block >= region.first() && region.holds(block) && own_size(region, block).read().get() == last {
                 last
             } else {
                 0

@@ -50,6 +50,29 @@ macro_rules! in_layout {
 }
 pub(super) use in_layout;
 
+/// The layout that a call tries first, with its code in line: the one that `Auto` mostly chooses.
+type Usual = usual::Layout;
+mod usual {
+    #[cfg(target_pointer_width = "64")]
+    pub(super) type Layout = crate::heap::WideLayout;
+    #[cfg(all(not(target_pointer_width = "64"), knoll_no_clz))]
+    pub(super) type Layout = crate::heap::CompactLayout;
+    #[cfg(all(not(target_pointer_width = "64"), not(knoll_no_clz)))]
+    pub(super) type Layout = crate::heap::MapLayout;
+}
+
+/// Whether the build has the usual layout beside others, and the region has it.
+#[inline(always)]
+unsafe fn is_usual(this: *mut KnHeap) -> bool {
+    let among_others = match Usual::KIND {
+        KnLayout::Map => MAP && (COMPACT || WIDE),
+        KnLayout::Compact => COMPACT && (MAP || WIDE),
+        _ => WIDE && (MAP || COMPACT),
+    };
+    // SAFETY: the callers' word: a live region.
+    among_others && unsafe { (*this).layout } == Usual::KIND as u8
+}
+
 /// The layout that `Auto` means for so many bytes.
 fn choose(bytes: usize) -> KnLayout {
     let fits = |most: usize, granule: usize| bytes / granule <= most;
@@ -138,6 +161,22 @@ impl KnHeap {
         }
     }
 
+    /// [`KnHeap::malloc`] with the usual layout's code in line, for the one place that wants it.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`].
+    #[inline(always)]
+    pub(crate) unsafe fn malloc_in_line(this: *mut Self, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !is_usual(this) {
+                return Self::malloc(this, bytes);
+            }
+            guard::before(this);
+            malloc_here(Region::<Usual>::new(this), bytes)
+        }
+    }
+
     /// As [`KnHeap::malloc`], from the region's top end: for what dies soon.
     ///
     /// # Safety
@@ -201,6 +240,21 @@ impl KnHeap {
                 return refuse(KnStatus::Corrupt, at);
             }
             in_layout!(this, region => free_in(region, at))
+        }
+    }
+
+    /// [`KnHeap::free`] with the usual layout's code in line, for the one place that wants it.
+    ///
+    /// # Safety
+    /// As [`KnHeap::free`].
+    #[inline(always)]
+    pub(crate) unsafe fn free_in_line(this: *mut Self, at: *mut u8) -> KnStatus {
+        // SAFETY: the caller's word.
+        unsafe {
+            if cfg!(feature = "checks-full") || at.is_null() || !is_usual(this) {
+                return Self::free(this, at);
+            }
+            free_here(Region::<Usual>::new(this), at)
         }
     }
 
@@ -281,7 +335,7 @@ impl KnHeap {
             let place = Self::aligned_alloc(this, align, bytes);
             if !place.is_null() {
                 copy_nonoverlapping(at, place, old.min(bytes));
-                Self::free(this, at);
+                in_layout!(this, region => free_in(region, at));
             }
             place
         }
@@ -382,11 +436,16 @@ enum Found<T> {
 #[inline(never)]
 unsafe fn malloc_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
+    unsafe { malloc_here(region, bytes) }
+}
+
+/// # Safety
+/// As [`KnHeap::malloc`].
+#[inline(always)]
+unsafe fn malloc_here<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
     unsafe {
         let at = region::allocate(region, guard::padded(bytes));
-        if at.is_null() {
-            return in_next(region.this, bytes, KnHeap::malloc);
-        }
         guard::fresh(region.this, at);
         at
     }
@@ -399,28 +458,29 @@ unsafe fn malloc_top_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
         let at = region::allocate_top(region, guard::padded(bytes));
-        if at.is_null() {
-            return in_next(region.this, bytes, KnHeap::malloc_top);
+        let next = (*region.this).next;
+        if at.is_null() && !next.is_null() {
+            return KnHeap::malloc_top(next, bytes);
         }
         guard::fresh(region.this, at);
         at
     }
 }
 
-/// Asks the next region, if there is one.
+/// Asks the next region, if there is one. `bytes` has its padding already.
 ///
 /// # Safety
-/// `this` is a live region; `allocate` may be called on the next one.
+/// `this` is a live region.
 #[cold]
 #[inline(never)]
-unsafe fn in_next(this: *mut KnHeap, bytes: usize, allocate: unsafe fn(*mut KnHeap, usize) -> *mut u8) -> *mut u8 {
+pub(super) unsafe fn malloc_in_next(this: *mut KnHeap, bytes: usize) -> *mut u8 {
     // SAFETY: the chain's links are regions of this heap, or null.
     unsafe {
         let next = (*this).next;
         if next.is_null() {
             null_mut()
         } else {
-            allocate(next, bytes)
+            in_layout!(next, region => malloc_in(region, guard::unpadded(bytes)))
         }
     }
 }
@@ -452,6 +512,14 @@ unsafe fn aligned_in<L: Layout>(region: Region<L>, align: usize, bytes: usize) -
 /// As [`KnHeap::free`].
 #[inline(never)]
 unsafe fn free_in<L: Layout>(region: Region<L>, at: *mut u8) -> KnStatus {
+    // SAFETY: the caller's word.
+    unsafe { free_here(region, at) }
+}
+
+/// # Safety
+/// As [`KnHeap::free`].
+#[inline(always)]
+unsafe fn free_here<L: Layout>(region: Region<L>, at: *mut u8) -> KnStatus {
     // SAFETY: the caller's word.
     unsafe {
         match region.index_of(at) {

@@ -88,8 +88,8 @@ pub struct KnHeap {
     pub(crate) map: *mut u8,
     /// Index of the first granule that a block can start at.
     pub(crate) first: u32,
-    /// Number of granules that blocks can take: `first + span` is the index behind the last.
-    pub(crate) span: u32,
+    /// Index behind the last granule.
+    pub(crate) end: u32,
     /// One of [`KnLayout`], never `Auto`.
     pub(crate) layout: u8,
     /// How many bins there are.
@@ -227,16 +227,17 @@ pub(crate) trait Layout: Sized + 'static {
     /// `block <= at` and `at + size <= block + whole`, the records are consistent.
     unsafe fn take(region: Region<Self>, block: usize, whole: usize, at: usize, size: usize);
 
-    /// Records that a used block becomes free and one with its free neighbours.
+    /// As [`Layout::inspect`], and records that the block becomes free and one with its free
+    /// neighbours. A refusal changes nothing.
     ///
     /// # Safety
-    /// `used` is what [`Layout::inspect`] just answered for `block`.
-    unsafe fn give(region: Region<Self>, block: usize, used: Used);
+    /// As [`Layout::inspect`].
+    unsafe fn give(region: Region<Self>, block: usize) -> Result<Used, KnStatus>;
 
     /// Takes [`Layout::give`] back.
     ///
     /// # Safety
-    /// Nothing else happened since [`Layout::give`] with the same arguments.
+    /// `used` is what [`Layout::give`] just answered for `block`.
     unsafe fn take_back(region: Region<Self>, block: usize, used: Used);
 
     /// Records a new size for a used block that keeps its place; the granules it loses, or what it
@@ -327,17 +328,18 @@ impl<L: Layout> Region<L> {
         // A misaligned pointer rotates its low bits to the top and fails the range test.
         let index = distance.rotate_right(L::GRANULE.trailing_zeros());
         // SAFETY: the caller vouches for the region.
-        unsafe { self.holds(index) }.then_some(index)
+        (index >= unsafe { self.first() } && index < unsafe { self.end() }).then_some(index)
     }
 
-    /// Whether `index` is one of the granules that blocks can take.
+    /// Whether `index`, read from memory that users can spoil, may be followed: what lies there is
+    /// at least the region's own.
     ///
     /// # Safety
     /// `self` is a live region.
     #[inline(always)]
     pub unsafe fn holds(self, index: usize) -> bool {
         // SAFETY: the caller vouches for the region.
-        unsafe { index.wrapping_sub(self.first()) < (*self.this).span as usize }
+        index < unsafe { self.end() }
     }
 
     /// # Safety
@@ -353,7 +355,7 @@ impl<L: Layout> Region<L> {
     #[inline(always)]
     pub unsafe fn end(self) -> usize {
         // SAFETY: the caller vouches for the region.
-        unsafe { self.first() + (*self.this).span as usize }
+        unsafe { (*self.this).end as usize }
     }
 
     #[inline(always)]

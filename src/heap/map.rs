@@ -54,6 +54,8 @@ pub(crate) struct Map<const GRANULE: usize>;
 const SHORT: usize = 12;
 /// Where the search for a longer block's end starts when its digits are all zero.
 const LONG: usize = SHORT + 1;
+/// Mark and digits of a longer block, all set, from its own code on.
+const LONG_CODES: u32 = 0x2AA_AAA0 | 12;
 /// Codes of the `SHORT` granules behind the first.
 const SHORT_CODES: u32 = (1 << (2 * SHORT)) - 1;
 /// Digits that say "the size stands further on".
@@ -128,7 +130,10 @@ fn digits(size: usize) -> u32 {
     if size <= SHORT {
         return 0;
     }
-    let number = (((size - LONG) >> 3) as u32).min(HUGE);
+    if size >= HUGE_SIZE {
+        return LONG_CODES;
+    }
+    let number = ((size - LONG) >> 3) as u32;
     let spread = (number & 0x5555_5555) | ((number & 0xAAAA_AAAA) << DIGITS);
     12 | spread << 5
 }
@@ -191,13 +196,20 @@ unsafe fn toggle<const G: usize>(region: Region<Map<G>>, block: usize, size: usi
     }
 }
 
-/// The size of the used block at `block`, and whether a free one follows. `word` holds the codes
-/// from its first granule on. None when they are contradictory.
+/// The size of the used block at `block`, and whether a free one follows; None when its codes are
+/// contradictory. `near` and `shift` say where they start, `word` holds them. With `GIVE`, the block
+/// becomes free at once, by the exclusive-or of [`toggle`] on the words at hand.
 ///
 /// # Safety
 /// `first <= block < end`.
 #[inline(always)]
-unsafe fn extent<const G: usize>(region: Region<Map<G>>, block: usize, word: u32) -> Option<(usize, bool)> {
+unsafe fn extent<const G: usize, const GIVE: bool>(
+    region: Region<Map<G>>,
+    block: usize,
+    near: *mut u32,
+    shift: usize,
+    word: u32,
+) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
         let codes = word >> 2 & SHORT_CODES;
@@ -206,22 +218,29 @@ unsafe fn extent<const G: usize>(region: Region<Map<G>>, block: usize, word: u32
                 return None;
             }
             let behind = lowest(codes as usize);
+            if GIVE {
+                store(near, load(near) ^ (3 | 8 << (behind & !1)) << shift);
+            }
             return Some(((behind >> 1) + 1, behind & 1 != 0));
         }
         let number = number(word);
         if number == HUGE {
-            return extent_of_huge(region, block);
+            return extent_of_huge(region, block, GIVE);
         }
         let from = LONG + ((number as usize) << 3);
         if CHECKED && !region.holds(block + from - 1) {
             return None;
         }
-        let (at, shift) = window(region, block + from);
-        let codes = load(at) >> shift & 0xFFFF;
+        let (far, far_shift) = window(region, block + from);
+        let codes = load(far) >> far_shift & 0xFFFF;
         if CHECKED && codes == 0 {
             return None;
         }
         let behind = lowest(codes as usize);
+        if GIVE {
+            store(near, load(near) ^ (word & LONG_CODES | 3) << shift);
+            store(far, load(far) ^ 2 << (behind & !1) << far_shift);
+        }
         Some((from + (behind >> 1), behind & 1 != 0))
     }
 }
@@ -232,7 +251,7 @@ unsafe fn extent<const G: usize>(region: Region<Map<G>>, block: usize, word: u32
 /// `first <= block < end`.
 #[cold]
 #[inline(never)]
-unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize) -> Option<(usize, bool)> {
+unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, give: bool) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
         if !region.holds(block + HUGE_SIZE - 1) {
@@ -242,11 +261,53 @@ unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize) -
         if size < HUGE_SIZE || !region.holds(block + size - 1) {
             return None;
         }
-        match code(region, block + size) {
-            1 => Some((size, false)),
-            2 => Some((size, true)),
-            _ => None,
+        let behind = code(region, block + size);
+        if behind != 1 && behind != 2 {
+            return None;
         }
+        if give {
+            toggle(region, block, size);
+        }
+        Some((size, behind == 2))
+    }
+}
+
+/// Sizes of the free neighbours of a block whose extent is known; None when they are contradictory.
+///
+/// # Safety
+/// `first <= block < end`; `word` holds the block's codes.
+#[inline(always)]
+unsafe fn neighbours<const G: usize>(
+    region: Region<Map<G>>,
+    block: usize,
+    size: usize,
+    right_is_free: bool,
+    word: u32,
+) -> Option<Used> {
+    // SAFETY: what is read in the blocks themselves is read at indices that were compared with the
+    // region's own.
+    unsafe {
+        let mut used = Used { size, left: 0, right: 0 };
+        if right_is_free {
+            used.right = Map::free_size(region, block + size);
+            if CHECKED && !Map::ends_agree(region, block + size, used.right) {
+                return None;
+            }
+        }
+        if word & 2 != 0 {
+            used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
+            let before = block.wrapping_sub(used.left);
+            // A mark looks like a head whose left neighbour is free; but there is none.
+            if CHECKED
+                && (before < region.first()
+                    || !region.holds(before)
+                    || code(region, before) != 2
+                    || Map::free_size(region, before) != used.left)
+            {
+                return None;
+            }
+        }
+        Some(used)
     }
 }
 
@@ -276,37 +337,16 @@ impl<const G: usize> Layout for Map<G> {
 
     #[inline(always)]
     unsafe fn inspect(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
-        // SAFETY: the map covers every granule of the region and three bytes more; what is read
-        // in the blocks themselves is read at indices that were compared with the region's own.
+        // SAFETY: the map covers every granule of the region.
         unsafe {
-            let (at, shift) = window(region, block);
-            let word = load(at) >> shift;
+            let (near, shift) = window(region, block);
+            let word = load(near) >> shift;
             if CHECKED && word & 1 == 0 {
                 return Err(KnStatus::Foreign);
             }
-            let Some((size, right_is_free)) = extent(region, block, word) else {
-                return Err(KnStatus::Corrupt);
-            };
-            let mut used = Used { size, left: 0, right: 0 };
-            if right_is_free {
-                used.right = Self::free_size(region, block + size);
-                if CHECKED && !Self::ends_agree(region, block + size, used.right) {
-                    return Err(KnStatus::Corrupt);
-                }
-            }
-            if word & 2 != 0 {
-                used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
-                let before = block.wrapping_sub(used.left);
-                // A mark looks like a head whose left neighbour is free; but there is none.
-                if CHECKED
-                    && (!region.holds(before)
-                        || code(region, before) != 2
-                        || Self::free_size(region, before) != used.left)
-                {
-                    return Err(KnStatus::Corrupt);
-                }
-            }
-            Ok(used)
+            extent::<G, false>(region, block, near, shift, word)
+                .and_then(|(size, free)| neighbours(region, block, size, free, word))
+                .ok_or(KnStatus::Corrupt)
         }
     }
 
@@ -317,9 +357,26 @@ impl<const G: usize> Layout for Map<G> {
     }
 
     #[inline(always)]
-    unsafe fn give(region: Region<Self>, block: usize, used: Used) {
-        // SAFETY: the granules are one used block.
-        unsafe { toggle(region, block, used.size) };
+    unsafe fn give(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
+        // SAFETY: the map covers every granule of the region; a block that is refused for its
+        // neighbours' sake becomes used again.
+        unsafe {
+            let (near, shift) = window(region, block);
+            let word = load(near) >> shift;
+            if CHECKED && word & 1 == 0 {
+                return Err(KnStatus::Foreign);
+            }
+            let Some((size, free)) = extent::<G, true>(region, block, near, shift, word) else {
+                return Err(KnStatus::Corrupt);
+            };
+            match neighbours(region, block, size, free, word) {
+                Some(used) => Ok(used),
+                None => {
+                    toggle(region, block, size);
+                    Err(KnStatus::Corrupt)
+                }
+            }
+        }
     }
 
     #[inline(always)]
@@ -365,7 +422,8 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
         // SAFETY: the last granule is read only if it is one of the region's.
         unsafe {
-            size.wrapping_sub(1) < region.end() - block
+            size != 0
+                && block + size <= region.end()
                 && usize::from(region.field(block + size, 0).wrapping_sub(1).read()) == size
         }
     }
@@ -379,7 +437,7 @@ impl<const G: usize> Layout for Map<G> {
             }
             let last = usize::from(region.field(end, 0).wrapping_sub(1).read());
             let block = end.wrapping_sub(last);
-            if region.holds(block) && Self::free_size(region, block) == last {
+            if block >= region.first() && region.holds(block) && Self::free_size(region, block) == last {
                 last
             } else {
                 0
@@ -394,7 +452,7 @@ impl<const G: usize> Layout for Map<G> {
             let word = load(at) >> shift;
             let used = word & 1 != 0;
             let size = if used {
-                extent(region, block, word).map_or(0, |(size, _)| size)
+                extent::<G, false>(region, block, at, shift, word).map_or(0, |(size, _)| size)
             } else {
                 Self::free_size(region, block)
             };

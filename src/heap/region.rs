@@ -44,6 +44,9 @@ use crate::port;
 /// How many blocks of the request's own bin are looked at when no larger bin has any.
 const TRIES: usize = 3;
 
+/// How many bins a 16-bit `previous` link can name.
+const MOST_HEADS: usize = 128;
+
 /// Scraps of up to this many granules are not made while others of their size are free.
 const SCRAP: usize = 2;
 
@@ -130,7 +133,7 @@ unsafe fn search_large<L: Layout>(region: Region<L>, size: usize) -> Option<(usi
         }
         let mut block = region.head(own).read().get();
         for _ in 0..TRIES {
-            if !region.holds(block) {
+            if block == 0 || !region.holds(block) {
                 return None;
             }
             if L::free_size(region, block) >= size {
@@ -142,22 +145,32 @@ unsafe fn search_large<L: Layout>(region: Region<L>, size: usize) -> Option<(usi
     }
 }
 
-/// The bin for a request of up to [`EXACT`] granules: its own, else the next larger one that leaves
-/// no unwanted scrap.
+/// The bin for a request of up to [`EXACT`] granules: its own, else the next larger one; but not one
+/// that leaves a scrap of a size that lies about unwanted, if there is a larger one still.
 ///
 /// # Safety
 /// `region` is live, `0 < size <= EXACT`.
 #[inline(always)]
 unsafe fn search_small<L: Layout>(region: Region<L>, size: usize) -> Option<usize> {
     let own = size - 1;
-    // SAFETY: the own bin's bit is in the first word.
+    // SAFETY: the own bin's bit is in the first word; a scrap of up to SCRAP granules has a bin.
     unsafe {
         let word = region.word(0).read() >> own;
         if word & 1 != 0 {
             return Some(own);
         }
-        let found = if word != 0 { own + lowest(word) } else { find_in_words(region, 1)? };
-        Some(unscrapped(region, own, found))
+        if word == 0 {
+            return find_in_words(region, 1);
+        }
+        let scrap = lowest(word);
+        if scrap > SCRAP || region.head(scrap - 1).read().get() == 0 {
+            return Some(own + scrap);
+        }
+        let larger = word & (word - 1);
+        if larger != 0 {
+            return Some(own + lowest(larger));
+        }
+        Some(find_in_words(region, 1).unwrap_or(own + scrap))
     }
 }
 
@@ -178,30 +191,6 @@ unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, us
     }
 }
 
-/// Of the bins from `found` up, which all serve a request of bin `own`, one whose block, when cut,
-/// leaves no scrap of a size that lies about unwanted; `found` itself when there is none.
-///
-/// # Safety
-/// `region` is live; `own <= found`, and `found` is not empty.
-#[inline(always)]
-unsafe fn unscrapped<L: Layout>(region: Region<L>, own: usize, found: usize) -> usize {
-    let mut bin = found;
-    for _ in 0..SCRAP {
-        let scrap = bin - own;
-        // SAFETY: a scrap of up to SCRAP granules has a bin of its own.
-        unsafe {
-            if scrap == 0 || scrap > SCRAP || region.head(scrap - 1).read().get() == 0 {
-                break;
-            }
-            match find(region, bin + 1) {
-                Some(next) => bin = next,
-                None => return found,
-            }
-        }
-    }
-    bin
-}
-
 /// Tells of a spoiled list and gives its bin up.
 ///
 /// # Safety
@@ -214,7 +203,7 @@ unsafe fn spoiled<L: Layout>(region: Region<L>, bin: usize, block: usize) {
     port::report(KnStatus::Corrupt, region.granule(block), c"a free block was written to");
 }
 
-/// A block of at least `bytes` bytes from the bottom, or null.
+/// A block of at least `bytes` bytes from the bottom, here or in a later region, or null.
 ///
 /// # Safety
 /// `region` is live.
@@ -226,14 +215,15 @@ pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mu
             return allocate_large(region, bytes);
         }
         let size = small::<L>(bytes);
+        core::hint::assert_unchecked(size <= EXACT);
         let Some(bin) = search_small(region, size) else {
-            return core::ptr::null_mut();
+            return super::heap::malloc_in_next(region.this, bytes);
         };
         if bin >= EXACT {
-            return split(region, bin, region.head(bin).read().get(), size, bytes);
+            return split(region, bin, region.head(bin).read().get(), size);
         }
         let Ok(block) = pop(region, bin) else {
-            return again(region, bin, bytes);
+            return again(region, bin, size);
         };
         L::take(region, block, bin + 1, block, size);
         if bin + 1 != size {
@@ -250,15 +240,12 @@ pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mu
 /// `region` is live.
 #[inline(never)]
 unsafe fn allocate_large<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
-    if bytes > const { most_bytes::<L>() } {
-        return core::ptr::null_mut();
-    }
-    let size = rounded::<L>(bytes);
+    let size = rounded::<L>(bytes.min(const { most_bytes::<L>() }));
     // SAFETY: the block found is free and large enough.
     unsafe {
         match search_large(region, size) {
-            Some((bin, block)) => split(region, bin, block, size, bytes),
-            None => core::ptr::null_mut(),
+            Some((bin, block)) if bytes <= const { most_bytes::<L>() } => split(region, bin, block, size),
+            _ => super::heap::malloc_in_next(region.this, bytes),
         }
     }
 }
@@ -267,13 +254,13 @@ unsafe fn allocate_large<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 
 ///
 /// # Safety
 /// `block` is the head of `bin`, or a block of it.
-#[inline(always)]
-unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usize, bytes: usize) -> *mut u8 {
+#[inline(never)]
+unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usize) -> *mut u8 {
     // SAFETY: the block's size is certain before it is cut; its rest is linked again.
     unsafe {
         let whole = L::free_size(region, block);
         if CHECKED && (whole < size || !L::ends_agree(region, block, whole)) {
-            return again(region, bin, bytes);
+            return again(region, bin, size);
         }
         let rest = whole - size;
         if rest > EXACT {
@@ -282,14 +269,14 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: us
                 L::set_free_size(region, block + size, rest);
             } else {
                 if remove(region, bin, block).is_err() {
-                    return again(region, bin, bytes);
+                    return again(region, bin, size);
                 }
                 L::take(region, block, whole, block, size);
                 link(region, block + size, rest);
             }
         } else {
             if remove(region, bin, block).is_err() {
-                return again(region, bin, bytes);
+                return again(region, bin, size);
             }
             L::take(region, block, whole, block, size);
             if rest != 0 {
@@ -307,11 +294,11 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: us
 /// `region` is live and `bin` one of its bins.
 #[cold]
 #[inline(never)]
-unsafe fn again<L: Layout>(region: Region<L>, bin: usize, bytes: usize) -> *mut u8 {
+unsafe fn again<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u8 {
     // SAFETY: the caller's word. Each time there is a bin less.
     unsafe {
         spoiled(region, bin, region.head(bin).read().get());
-        allocate(region, bytes)
+        allocate(region, size * L::GRANULE - L::LEAD)
     }
 }
 
@@ -446,8 +433,7 @@ pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Resu
     // SAFETY: the neighbours are those that the records name, and are unlinked only when their
     // links agree.
     unsafe {
-        let used = L::inspect(region, block)?;
-        L::give(region, block, used);
+        let used = L::give(region, block)?;
         let before = block - used.left;
         if used.left != 0 {
             if let Err(status) = unlink(region, before) {
@@ -530,7 +516,7 @@ pub(crate) unsafe fn resize<L: Layout>(
                 return Err(status);
             }
         }
-        L::give(region, block, used);
+        L::give(region, block)?;
         // Before anything is written behind the new block: its rest may begin inside the old one.
         let old = region.granule(block);
         core::ptr::copy(old, place, used.size * L::GRANULE - L::LEAD);
@@ -587,7 +573,8 @@ pub(crate) unsafe fn found<L: Layout>(memory: *mut u8, bytes: usize) -> *mut KnH
     let this = memory.wrapping_add(skip).cast::<KnHeap>();
     let region = Region::<L>::new(this);
     let all = bytes / L::GRANULE;
-    if all < 2 {
+    // Any head that a spoiled 16-bit link can name must be in the region; see `bins::named_bin`.
+    if all < 2 || (<L::Link as Link>::BYTES == 2 && bytes < Region::<L>::HEADS_AT + 2 * MOST_HEADS) {
         return core::ptr::null_mut();
     }
     // As many bins as the largest free block can need.
@@ -607,7 +594,7 @@ pub(crate) unsafe fn found<L: Layout>(memory: *mut u8, bytes: usize) -> *mut KnH
     unsafe {
         this.cast::<u8>().write_bytes(0, map_at + map_bytes);
         (*this).first = first as u32;
-        (*this).span = (end - first) as u32;
+        (*this).end = end as u32;
         (*this).layout = L::KIND as u8;
         (*this).bins = bins as u8;
         (*this).map = if map_bytes == 0 {
