@@ -97,8 +97,8 @@ TEST(resizing_to_another_alignment) {
         (void)CHECK(shadow_aligned_realloc(shadow, random_below(8), (size_t)1 << random_below(10), random_size(600)));
     }
     shadow_verify(shadow);
-    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, 48, 10) == NULL);
-    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, 0, 10) == NULL);
+    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, opaque(48), 10) == NULL);
+    (void)CHECK(kn_heap_aligned_realloc(heap, shadow->blocks[0].at, opaque(0), 10) == NULL);
     (void)CHECK(!shadow_aligned_realloc(shadow, 0, 64, HEAP_BYTES));
     (void)CHECK(!shadow_aligned_realloc(shadow, 0, 64, opaque(SIZE_MAX)));
     shadow_verify(shadow);
@@ -158,9 +158,9 @@ TEST(bad_alignments_get_null) {
 
 TEST(alignments_beyond_the_heap_get_null) {
     KnHeap *heap = new_heap(HEAP_BYTES);
-    size_t alignment = (size_t)1 << 24;
+    size_t alignment = opaque((size_t)1 << 24);
     REQUIRE(heap != NULL);
-    for (; alignment != 0; alignment *= 2) {
+    for (; alignment != 0; alignment = opaque(alignment * 2)) {
         void *block = kn_heap_aligned_alloc(heap, alignment, 16);
         /* The test memory may happen to hold such an address; then the answer must be right. */
         if (block != NULL) {

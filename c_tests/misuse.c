@@ -131,22 +131,22 @@ TEST(use_after_free) {
 /* Where a header is expected inside a block, the bytes that lie there decide how it looks: freed, foreign, or broken. */
 #define INSIDE (ERROR_BIT(KN_E_FOREIGN) | ERROR_BIT(KN_E_CORRUPT) | ERROR_BIT(KN_E_DOUBLE_FREE))
 
-/* Every address inside blocks of many sizes, aligned or not. */
+/* Every address, aligned or not, inside small blocks; every aligned one inside large blocks of many sizes. */
 TEST(free_inside_a_block) {
-    static const size_t sizes[] = {24, 40, 88, 200, 1000};
     Shadow *shadow = start();
-    size_t i, offset;
+    size_t bytes, offset;
     REQUIRE(shadow != NULL);
-    for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        uint8_t *block = kn_heap_malloc(shadow->heap, sizes[i]);
+    for (bytes = 16; bytes < 6000; bytes += bytes < 300 ? 24 : bytes / 5) {
+        size_t step = bytes < 300 ? 1 : 8;
+        uint8_t *block = kn_heap_malloc(shadow->heap, bytes);
         REQUIRE(block != NULL);
-        fill_pattern(block, sizes[i], 5);
+        fill_pattern(block, bytes, 5);
         note(shadow);
-        for (offset = 1; offset < sizes[i]; offset++) {
+        for (offset = step; offset < bytes; offset += step) {
             EXPECT_ERROR_OF(INSIDE, kn_heap_free(shadow->heap, block + offset));
         }
         unchanged(shadow);
-        (void)CHECK_PATTERN(block, sizes[i], 5);
+        (void)CHECK_PATTERN(block, bytes, 5);
         kn_heap_free(shadow->heap, block);
     }
     finish(shadow);

@@ -1,9 +1,10 @@
 /*
  * The replayer: plays recorded traces of real programs, and knows every byte of every live block.
  *
- *     replay [--smallest] [--check-every N] FILE...
+ *     replay [--smallest] [--check-every N] [--heap BYTES] FILE...
  *
- * Each trace is a test that runs for each layout, in a heap of two regions with room to spare. Every block is filled
+ * Each trace is a test that runs for each layout, in a heap of two regions with room to spare, or, with --heap, of one
+ * region of so many bytes. Every block is filled
  * with a pattern that follows from its number, compared when it is resized, when it is freed and at the end; the whole
  * heap is checked after every N operations (default 1000).
  *
@@ -47,6 +48,7 @@ static struct {
 
 static size_t check_every = 1000;
 static bool look_for_smallest = false;
+static size_t heap_bytes = 0; /* 0: two regions with room to spare */
 
 /* ---- Reading ---- */
 
@@ -197,17 +199,20 @@ static void find_smallest(size_t memory_bytes) {
 /* ---- The tests ---- */
 
 static void replay(void) {
-    size_t bytes;
     KnHeap *heap;
-    uint8_t *more;
     REQUIRE(trace.file != NULL);
     REQUIRE(rewind_trace());
-    /* Two regions, each of which holds at most what the smallest layout can address. */
-    bytes = trace.peak * 3 / 4 + 12 * 1024;
-    heap = new_heap(bytes);
-    more = take_memory(bytes, 40);
-    REQUIRE(heap != NULL && more != NULL);
-    REQUIRE(kn_heap_add_region_with(heap, more, bytes, current_config()) == KN_OK);
+    if (heap_bytes != 0) {
+        heap = new_heap(heap_bytes);
+        REQUIRE(heap != NULL);
+    } else {
+        /* Neither region is larger than the smallest layout can address. */
+        size_t bytes = trace.peak * 3 / 4 + 12 * 1024;
+        uint8_t *more = take_memory(bytes, 40);
+        heap = new_heap(bytes);
+        REQUIRE(heap != NULL && more != NULL);
+        REQUIRE(kn_heap_add_region_with(heap, more, bytes, current_config()) == KN_OK);
+    }
     if (CHECK_EQ(play(heap, true), COMPLETED)) {
         clear(heap);
     }
@@ -231,6 +236,8 @@ int main(int argc, char **argv) {
         } else if (strcmp(argv[i], "--check-every") == 0 && i + 1 < argc) {
             check_every = (size_t)atol(argv[++i]);
             check_every = check_every == 0 ? 1 : check_every;
+        } else if (strcmp(argv[i], "--heap") == 0 && i + 1 < argc) {
+            heap_bytes = (size_t)atol(argv[++i]);
         } else {
             TestCase play_it = EACH_LAYOUT(replay);
             TestCase shrink_it = EACH_LAYOUT(smallest);

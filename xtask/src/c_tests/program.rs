@@ -4,7 +4,7 @@
 //! - It has passed iff its exit status is 0, its last line says PASS, and no test was left unfinished.
 //! - A program that does not end within its limit is ended, and that is a failure.
 
-use crate::util::root_relative;
+use crate::util::{display, root_relative};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -96,7 +96,9 @@ pub fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended> 
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let begin = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}; tools/setup.sh says what is missing", display(command)))?;
     let mut pause = Duration::from_millis(1);
     let trouble = loop {
         if let Some(status) = child.try_wait()? {
