@@ -24,6 +24,8 @@ use std::ops::Range;
 use std::path::Path;
 
 const PAGE: u32 = 0x1000;
+/// More flash or RAM than this is a segment gone astray.
+const MOST: u32 = 128 << 20;
 
 /// Everything the harness needs from an ELF file.
 pub struct Image {
@@ -89,6 +91,10 @@ impl Image {
         ensure!(flash_start < flash_end, "no segment to load into flash");
         let flash = flash_start & !(PAGE - 1)..round_up(flash_end)?;
         let ram = ram.start & !(PAGE - 1)..round_up(ram.end)?;
+        for (what, range) in [("flash", &flash), ("RAM", &ram)] {
+            let bytes = range.end - range.start;
+            ensure!(bytes <= MOST, "{what} of {bytes} bytes, from {:#x}: more than any part has", range.start);
+        }
         ensure!(flash.end <= ram.start || ram.end <= flash.start, "flash {flash:#x?} and RAM {ram:#x?} overlap");
         ensure!(
             ram.end <= crate::ports::BASE && flash.end <= crate::ports::BASE,

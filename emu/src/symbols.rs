@@ -44,7 +44,7 @@ pub struct Place {
 pub struct Symbols {
     functions: Vec<Function>,
     lines: Option<Lines<Reader>>,
-    frames: Option<gimli::DebugFrame<Reader>>,
+    frames: gimli::DebugFrame<Reader>,
 }
 
 impl Symbols {
@@ -85,12 +85,12 @@ impl Symbols {
             .context("debug information can't be read")?;
         let mut frames = gimli::DebugFrame::from(section(".debug_frame"));
         frames.set_address_size(4);
-        Ok(Symbols { functions, lines: Lines::from_dwarf(dwarf).ok(), frames: Some(frames) })
+        Ok(Symbols { functions, lines: Lines::from_dwarf(dwarf).ok(), frames })
     }
 
     /// `.debug_frame`: how to undo each function's frame.
-    pub(crate) fn frames(&self) -> Option<&gimli::DebugFrame<Reader>> {
-        self.frames.as_ref()
+    pub(crate) fn frames(&self) -> &gimli::DebugFrame<Reader> {
+        &self.frames
     }
 
     /// The function that an address is in.

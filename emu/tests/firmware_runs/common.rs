@@ -14,11 +14,13 @@ fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn source(name: &str) -> PathBuf {
+/// A file of `tests/firmware`.
+pub fn source(name: &str) -> PathBuf {
     package().join("tests/firmware").join(name)
 }
 
-fn must(command: &mut Command) {
+/// Runs a program that must succeed.
+pub fn must(command: &mut Command) {
     let output = command.output().expect("the program can be started");
     assert!(
         output.status.success(),

@@ -3,9 +3,7 @@
 use crate::common::{build, options, run, CPUS};
 use knoll_emu::machine::Finished;
 use knoll_emu::measure::Measurement;
-use knoll_emu::ports;
 use knoll_emu::Options;
-use std::path::Path;
 
 fn measured<'a>(finished: &'a Finished, name: &str) -> Measurement {
     let find = |names: &'a [String], list: &[knoll_emu::measure::Measured]| {
@@ -152,25 +150,5 @@ fn stack_depths_are_found() {
         let (main, deepest) = (measured(&finished, "main").stack, finished.deepest.expect("it was looked for"));
         assert!(main >= dynamic + 8 && main < dynamic + 64, "{cpu}: {main}");
         assert!(deepest >= main && deepest < main + 200, "{cpu}: {deepest}");
-    }
-}
-
-#[test]
-fn ports_are_those_of_the_header() {
-    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware/mark.h");
-    let text = std::fs::read_to_string(header).expect("the header");
-    assert!(text.contains(&format!("#define KNOLL_HARNESS_BASE {:#X}u", ports::BASE).replace("0X", "0x")));
-    let expected = [
-        ("BEGIN", ports::BEGIN),
-        ("CALL", ports::CALL),
-        ("NAME", ports::NAME),
-        ("RESULT", ports::RESULT),
-        ("WATCH_ALLOW", ports::WATCH_ALLOW),
-        ("WATCH_FORBID", ports::WATCH_FORBID),
-        ("INSTRUCTIONS", ports::INSTRUCTIONS),
-    ];
-    for (name, offset) in expected {
-        let line = format!("KNOLL_HARNESS_{name} = 0x{offset:02X}");
-        assert!(text.contains(&line), "{line}");
     }
 }

@@ -4,5 +4,6 @@
 mod common;
 mod counting;
 mod faults;
+mod header;
 mod running;
 mod watching;
