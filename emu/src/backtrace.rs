@@ -5,16 +5,17 @@
 //! 2. where it has none (hand-written assembly, a program counter gone astray): LR, then the
 //!    stack upwards for the next word that is an odd address in flash right behind a BL or BLX.
 //!
-//! Guarantees: it ends (the stack pointer only rises, at most `MOST` frames), and it never
-//! fails: the worst it can do is to name a caller that returned already.
+//! Guarantees: it ends (the stack pointer only rises; at most `MOST` frames, each run of a
+//! recursion counted as one), and it never fails: the worst it can do is to name a caller that
+//! returned already.
 
 use crate::decode::is_after_call;
 use crate::image::Image;
 use crate::symbols::Place;
 use gimli::{BaseAddresses, CfaRule, Register, RegisterRule, UnwindContext, UnwindSection};
 
-/// Frames shown at most.
-const MOST: usize = 40;
+/// Different frames shown at most.
+const MOST: usize = 60;
 const SP: usize = 13;
 const LR: usize = 14;
 const PC: usize = 15;
@@ -45,7 +46,11 @@ pub fn backtrace(image: &Image, registers: &Registers, read: &mut dyn FnMut(u32)
         now = next;
         innermost = false;
         // The call is the instruction before the return address.
-        places.push(image.symbols.place(now[PC].wrapping_sub(2)));
+        let call = now[PC].wrapping_sub(2);
+        match places.last_mut() {
+            Some(last) if last.address == call => last.times += 1,
+            _ => places.push(image.symbols.place(call)),
+        }
         if image.symbols.function(now[PC].wrapping_sub(2)).is_some_and(|f| f.name == "Reset_Handler") {
             break;
         }

@@ -38,6 +38,8 @@ pub struct Place {
     pub file: Option<String>,
     /// Source line, if debug information names it.
     pub line: Option<u32>,
+    /// How many frames in a row stand here: more than one in a recursion.
+    pub times: u32,
 }
 
 /// All names of a firmware.
@@ -121,8 +123,13 @@ impl Symbols {
 
     /// What the source says about an address.
     pub fn place(&self, address: u32) -> Place {
-        let mut place =
-            Place { address, function: self.function(address).map(|f| f.name.clone()), file: None, line: None };
+        let mut place = Place {
+            address,
+            function: self.function(address).map(|f| f.name.clone()),
+            file: None,
+            line: None,
+            times: 1,
+        };
         let Some(lines) = &self.lines else {
             return place;
         };
@@ -146,9 +153,13 @@ impl fmt::Display for Place {
         write!(out, "{:#010x}", self.address)?;
         write!(out, "  {}", self.function.as_deref().unwrap_or("?"))?;
         match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(out, "  at {file}:{line}"),
-            (Some(file), None) => write!(out, "  at {file}"),
-            _ => Ok(()),
+            (Some(file), Some(line)) => write!(out, "  at {file}:{line}")?,
+            (Some(file), None) => write!(out, "  at {file}")?,
+            _ => {}
+        }
+        match self.times {
+            1 => Ok(()),
+            times => write!(out, "  ({times} times)"),
         }
     }
 }

@@ -33,9 +33,11 @@ fn each_kind_is_named_with_a_backtrace() {
             assert_eq!(finished.end.status(), STATUS_FAULT);
             let callers = callers(&finished);
             assert_eq!(callers[0], what, "{cpu}: {callers:?}");
-            if what != "stack_overflow" {
-                assert_eq!(callers[1..], ["middle", "main", "start", "Reset_Handler"], "{cpu} {what}");
-            }
+            let callers: Vec<&str> = callers.iter().map(String::as_str).skip_while(|name| *name == what).collect();
+            // The recursion is called at a function's end, by a jump, where the compiler can.
+            let jumped = what == "stack_overflow" && callers[0] == "main";
+            let expected = ["middle", "main", "start", "Reset_Handler"];
+            assert_eq!(callers, expected[usize::from(jumped)..], "{cpu} {what}");
         }
     }
 }
