@@ -15,10 +15,11 @@ use crate::port;
 
 /// Regions at most: with 1 GB each, 118 GB.
 const MOST: usize = 128;
-/// In a build without the wide layout no region can be larger than the others can link.
+/// In a build without the wide layout no region can be larger than 511 KB, which the others can link, and
+/// the heap below the large blocks no larger than 63 MB.
 const WIDE: bool = cfg!(feature = "layout-wide");
 /// The first region.
-const FIRST_BYTES: usize = if WIDE { 1 << 20 } else { 256 << 10 };
+const FIRST_BYTES: usize = if WIDE { 1 << 20 } else { 508 << 10 };
 /// No region is larger, unless one request needs it.
 const LARGEST_BYTES: usize = match (WIDE, cfg!(target_pointer_width = "64")) {
     (true, true) => 1 << 30,
@@ -27,7 +28,7 @@ const LARGEST_BYTES: usize = match (WIDE, cfg!(target_pointer_width = "64")) {
 };
 /// An empty region's pages go back when this much was handed out since they last did.
 const WORTH_RETURNING: usize = 256 << 10;
-/// A region's own records: the heap's control block in the first one, and headers at both ends.
+/// A region's own records are smaller: control block, bins, and the map, 1/64 of at most 511 KB.
 const OVERHEAD: usize = 16 << 10;
 
 /// One mapping that the heap manages.
@@ -149,19 +150,20 @@ impl Region {
         at.addr().wrapping_sub(self.base.addr()) < self.bytes
     }
 
-    /// Gives back all pages but the first and the last: an empty region is one free block, whose
-    /// header, links and bin lie in the first page, and the region's end mark in the last.
+    /// Gives back all pages but those at both ends: an empty region is one free block, whose header and
+    /// links follow the records at the beginning; its size, or the region's end mark, is in the last page.
     #[cold]
     fn discard(&mut self) {
         self.handed_out = 0;
         let _errno = port::Errno::keep();
         let page = port::page_bytes();
+        let records = OVERHEAD.next_multiple_of(page);
         // Full checks fill free memory with a pattern and look for it again.
-        if cfg!(feature = "checks-full") || self.bytes <= 2 * page {
+        if cfg!(feature = "checks-full") || self.bytes <= records + page {
             return;
         }
         // SAFETY: inside the region's mapping; the free block's inside is nobody's.
-        unsafe { port::discard(self.base.add(page), self.bytes - 2 * page) };
+        unsafe { port::discard(self.base.add(records), self.bytes - records - page) };
     }
 }
 

@@ -9,16 +9,23 @@
 //!   and does not let go before its guests have left.
 //! - No kernel object and no list of waiters lives in the process: a child of fork releases with a store.
 //!
-//! Three states, after U. Drepper, "Futexes Are Tricky" (2011), mutex 2: free, held, held and waited
-//! for. Cost without contention: one compare-and-swap, two stores, one swap.
+//! ```text
+//!   word:  0                      free
+//!          identity of a thread   held by it
+//!          the same + 1           held by it, and waited for
+//! ```
+//! Who holds it and that it is held are one word, so that a signal handler never sees the one without
+//! the other. The three states are those of U. Drepper, "Futexes Are Tricky" (2011), mutex 2.
+//!
+//! Cost without contention: one compare-and-swap and one swap.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::thread;
 
-const FREE: u32 = 0;
-const HELD: u32 = 1;
-const WAITED_FOR: u32 = 2;
+const FREE: usize = 0;
+/// Added to the holder's identity, which is even.
+const WAITED_FOR: usize = 1;
 
 /// How often a waiting thread looks again before it sleeps: a heap operation takes about as long.
 const SPINS: u32 = 40;
@@ -33,9 +40,7 @@ pub(crate) enum Busy {
 }
 
 pub(crate) struct Futex {
-    state: AtomicU32,
-    /// Who holds it, see [`thread::identity`]; 0: nobody.
-    owner: AtomicUsize,
+    word: AtomicUsize,
     /// Its holder holds it only to keep everybody out while the process is copied.
     forking: AtomicBool,
     /// Threads inside [`Futex::as_guest`].
@@ -44,52 +49,53 @@ pub(crate) struct Futex {
 
 impl Futex {
     pub(crate) const fn new() -> Futex {
-        Futex {
-            state: AtomicU32::new(FREE),
-            owner: AtomicUsize::new(0),
-            forking: AtomicBool::new(false),
-            guests: AtomicU32::new(0),
-        }
+        Futex { word: AtomicUsize::new(FREE), forking: AtomicBool::new(false), guests: AtomicU32::new(0) }
     }
 
     /// Takes the lock, and waits for it unless that could last for ever.
     #[inline]
     pub(crate) fn acquire(&self) -> Result<(), Busy> {
         let me = thread::identity();
-        if self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            // Only this thread itself stores its identity there, so a match is no race.
-            if self.owner.load(Ordering::Relaxed) == me {
-                return Err(Busy::Mine);
-            }
-            self.wait()?;
+        match self.word.compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(word) => self.wait(me, word),
         }
-        self.owner.store(me, Ordering::Relaxed);
-        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn wait(&self) -> Result<(), Busy> {
+    fn wait(&self, me: usize, mut word: usize) -> Result<(), Busy> {
+        // Only this thread itself stores its identity there, so a match is no race.
+        if word & !WAITED_FOR == me {
+            return Err(Busy::Mine);
+        }
         // A count that the compiler knows would be unrolled into a page of code.
         for _ in 0..core::hint::black_box(SPINS) {
             core::hint::spin_loop();
-            if self.state.load(Ordering::Relaxed) == FREE
-                && self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
+            if self.word.compare_exchange_weak(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
         }
         let mut patience = PATIENCE;
-        while self.state.swap(WAITED_FOR, Ordering::Acquire) != FREE {
+        loop {
+            // Others may be waiting too, whom this thread would not know of when it releases.
+            let taken = if word == FREE { me | WAITED_FOR } else { word | WAITED_FOR };
+            if let Err(now) = self.word.compare_exchange(word, taken, Ordering::Acquire, Ordering::Relaxed) {
+                word = now;
+                continue;
+            }
+            if word == FREE {
+                return Ok(());
+            }
             if self.forking.load(Ordering::Relaxed) {
                 if patience == 0 {
                     return Err(Busy::Forking);
                 }
                 patience -= 1;
             }
-            sleep_while(&self.state, WAITED_FOR);
+            sleep_while(&self.word, taken);
+            word = self.word.load(Ordering::Relaxed);
         }
-        Ok(())
     }
 
     /// As [`acquire`](Self::acquire), but waits for a fork however long it takes.
@@ -108,15 +114,14 @@ impl Futex {
     /// This thread acquired it.
     #[inline]
     pub(crate) unsafe fn release(&self) {
-        self.owner.store(0, Ordering::Relaxed);
-        if self.state.swap(FREE, Ordering::Release) == WAITED_FOR {
-            wake_one(&self.state);
+        if self.word.swap(FREE, Ordering::Release) & WAITED_FOR != 0 {
+            wake_one(&self.word);
         }
     }
 
     /// True iff this thread holds the lock.
     pub(crate) fn held_by_me(&self) -> bool {
-        self.owner.load(Ordering::Relaxed) == thread::identity()
+        self.word.load(Ordering::Relaxed) & !WAITED_FOR == thread::identity()
     }
 
     /// Before a fork: takes the lock and says what for; [`Busy::Mine`] if this thread holds it.
@@ -165,13 +170,19 @@ impl Futex {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
     use super::super::console::Errno;
-    use core::sync::atomic::AtomicU32;
+    use core::sync::atomic::{AtomicU32, AtomicUsize};
+
+    /// The kernel compares 32 bits: the half that has the lowest bit.
+    fn low_half(word: &AtomicUsize) -> *mut u32 {
+        let skip = if cfg!(target_endian = "big") { size_of::<AtomicUsize>() - size_of::<AtomicU32>() } else { 0 };
+        word.as_ptr().cast::<u8>().wrapping_add(skip).cast()
+    }
 
     /// How often to sleep while the process forks.
     pub(super) const PATIENCE: u32 = 2;
 
     /// Sleeps for a millisecond, or until `word` is no longer `value`; may return early.
-    pub(super) fn sleep_while(word: &AtomicU32, value: u32) {
+    pub(super) fn sleep_while(word: &AtomicUsize, value: usize) {
         let _errno = Errno::keep();
         // Not for ever: the lock may pass to a fork without a word to those who sleep.
         let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
@@ -179,9 +190,9 @@ mod system {
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
-                word.as_ptr(),
+                low_half(word),
                 libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-                value,
+                value as u32,
                 &raw const limit,
             );
         }
@@ -189,30 +200,30 @@ mod system {
 
     /// Wakes one thread that sleeps on `word`.
     #[cold]
-    pub(super) fn wake_one(word: &AtomicU32) {
+    pub(super) fn wake_one(word: &AtomicUsize) {
         let _errno = Errno::keep();
         // SAFETY: the kernel uses the word's address only as a key.
         unsafe {
-            libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+            libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
         }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use core::sync::atomic::AtomicU32;
+    use core::sync::atomic::AtomicUsize;
 
     /// How often to let others run while the process forks.
     pub(super) const PATIENCE: u32 = 1000;
 
     /// Lets other threads run; the caller looks again.
-    pub(super) fn sleep_while(_word: &AtomicU32, _value: u32) {
+    pub(super) fn sleep_while(_word: &AtomicUsize, _value: usize) {
         // SAFETY: no conditions.
         unsafe { libc::sched_yield() };
     }
 
     /// Waiting threads look by themselves.
-    pub(super) fn wake_one(_word: &AtomicU32) {}
+    pub(super) fn wake_one(_word: &AtomicUsize) {}
 }
 
 use system::{sleep_while, wake_one, PATIENCE};
