@@ -27,7 +27,8 @@ run:
 	$(XTASK) run
 
 test:
-	@tools/setup.sh
+	@tools/setup.sh rust firmware emu host valgrind preload
+	@tools/setup.sh miri || echo "==> Without Miri: its step says so, all others run" >&2
 	$(XTASK) test
 
 header:

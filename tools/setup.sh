@@ -12,7 +12,7 @@
 #   host       gcc and g++, 32-bit libraries for them, cmake: C programs over the host archive
 #   valgrind   valgrind: the C tests under memcheck
 #   preload    git, python3: programs that the tests run on libknoll.so
-#   miri       a nightly toolchain with Miri and rust-src
+#   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
 # KNOLL_SETUP=check   only checks, installs nothing.

@@ -181,6 +181,11 @@ fn steps() -> Result<Vec<Step>> {
             what: "Lua on Knoll prints the same here, in the emulator, and on newlib's malloc",
             commands: vec![xtask("run --check")],
         },
+        Step {
+            name: "miri",
+            what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
+            commands: vec![xtask("miri --quick")],
+        },
     ])
 }
 
