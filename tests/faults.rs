@@ -20,13 +20,12 @@
 use knoll::heap::{KnBlock, KnHeap, KnLayout, KnStatus, KN_BLOCK_USED};
 use knoll_shadow::arena::Arena;
 use knoll_shadow::contents;
+use knoll_shadow::layouts;
 use knoll_shadow::shadow::config;
 use knoll_shadow::shield::{self, Ending};
 use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-const LAYOUTS: [KnLayout; 3] = [KnLayout::Map, KnLayout::Compact, KnLayout::Wide];
 
 /// How many times the error hook was told something, in this process.
 static REPORTS: AtomicUsize = AtomicUsize::new(0);
@@ -123,6 +122,26 @@ impl Scene {
         scene
     }
 
+    /// Long blocks of every size that a map codes in its own way, and some very long ones.
+    fn of_long_blocks(layout: KnLayout) -> Scene {
+        let arena = Arena::new(200_000, 8);
+        // SAFETY: as in `new`.
+        let heap = unsafe { KnHeap::create(arena.start(), arena.bytes(), &config(layout)) };
+        assert!(!heap.is_null(), "{layout:?}");
+        let mut live = Vec::new();
+        for (tag, bytes) in (150..1700).step_by(24).chain([4100, 9000, 17_000, 33_333]).enumerate() {
+            // SAFETY: the heap is live.
+            let at = unsafe { KnHeap::malloc(heap, bytes) };
+            // SAFETY: so it is, and the block was just given or is null.
+            let usable = unsafe { KnHeap::usable_size(heap, at) };
+            assert!(usable >= bytes, "{layout:?}: the scene needs a larger arena");
+            contents::write(at, usable, tag);
+            live.push(Live { at, usable, tag });
+        }
+        let image = arena.bytes_now();
+        Scene { arena, heap, image, live, freed: Vec::new(), parts: Vec::new() }
+    }
+
     fn name_parts(&self) -> Vec<Part> {
         let base = self.arena.start().addr();
         let mut blocks = Vec::new();
@@ -177,7 +196,7 @@ impl Scene {
 
     /// Whether a block lies in the arena apart from the live ones and those just taken.
     fn fits(&self, block: (*mut u8, usize), taken: &[(*mut u8, usize)]) -> bool {
-        self.arena.holds(block.0, block.1)
+        self.arena.holds(block.0.addr(), block.1)
             && !self.live.iter().any(|live| overlap(block, live.range()))
             && !taken.iter().any(|&other| overlap(block, other))
     }
@@ -193,7 +212,8 @@ impl Scene {
         let (refused, gone, given) = action.take(self);
         if let Some((at, bytes)) = given {
             let kept = self.live.iter().filter(|block| gone.keeps(block));
-            if !self.arena.holds(at, bytes) || kept.into_iter().any(|block| overlap((at, bytes), block.range())) {
+            if !self.arena.holds(at.addr(), bytes) || kept.into_iter().any(|block| overlap((at, bytes), block.range()))
+            {
                 return Outcome::Damage;
             }
             contents::write(at, bytes, 999);
@@ -304,7 +324,7 @@ impl Action {
                         return (false, Gone::None, None);
                     }
                     // Outside the arena it must not be read; the judge sees that it is.
-                    let lost = scene.arena.holds(at, kept) && contents::compare(at, kept, block.tag).is_err();
+                    let lost = scene.arena.holds(at.addr(), kept) && contents::compare(at, kept, block.tag).is_err();
                     (false, Gone::One(block.at), if lost { Some((at, usize::MAX)) } else { given(at, bytes) })
                 }
                 Action::FreeAt(at) => (KnHeap::free(heap, at) != KnStatus::Ok, Gone::None, None),
@@ -468,11 +488,10 @@ fn overflow(layout: KnLayout, bytes: usize) -> Counts {
     })
 }
 
-/// Pointers beside live ones, and freed ones: `free` and `realloc` of each.
-fn wrong_pointers(layout: KnLayout) -> Counts {
-    let scene = Scene::new(layout);
+/// Pointers around live ones and freed ones, as far as 64 bytes before and `reach` bytes behind.
+fn wrong_pointers(scene: &Scene, reach: isize) -> Counts {
     let mut cases = Vec::new();
-    let around = |at: *mut u8| (-64..=64isize).map(move |distance| at.wrapping_offset(distance));
+    let around = |at: *mut u8| (-64..=reach).map(move |distance| at.wrapping_offset(distance));
     let starts = scene.live.iter().map(|block| block.at).chain(scene.freed.iter().copied());
     let mut wrong: Vec<*mut u8> = starts.flat_map(around).collect();
     wrong.sort_unstable();
@@ -481,7 +500,7 @@ fn wrong_pointers(layout: KnLayout) -> Counts {
     for at in wrong {
         cases.extend([Action::FreeAt(at), Action::ReallocAt(at, 4), Action::ReallocAt(at, 500)]);
     }
-    run(&scene, &cases, |action| scene.judge_wrong(action))
+    run(scene, &cases, |action| scene.judge_wrong(action))
 }
 
 /// Two blocks freed in either order, others or none freed between, and one of them again.
@@ -529,7 +548,7 @@ fn conclude(worse: &[String]) {
 #[test]
 fn spoiled_records_are_detected_or_harmless() {
     let mut worse = Vec::new();
-    for layout in LAYOUTS {
+    for layout in layouts!().filter(|&layout| layout != KnLayout::Auto) {
         heading(&format!("{layout:?}: each byte spoiled"));
         for (part, name) in PARTS {
             hold(name, spoil_part(layout, part), &[], &mut worse);
@@ -541,7 +560,7 @@ fn spoiled_records_are_detected_or_harmless() {
 #[test]
 fn overflows_are_detected_or_harmless() {
     let mut worse = Vec::new();
-    for layout in LAYOUTS {
+    for layout in layouts!().filter(|&layout| layout != KnLayout::Auto) {
         heading(&format!("{layout:?}: written past a block"));
         for bytes in [1, 4, 8, 16] {
             hold(&format!("by {bytes} bytes"), overflow(layout, bytes), &[], &mut worse);
@@ -553,9 +572,10 @@ fn overflows_are_detected_or_harmless() {
 #[test]
 fn wrong_pointers_are_refused() {
     let mut worse = Vec::new();
-    for layout in LAYOUTS {
+    for layout in layouts!().filter(|&layout| layout != KnLayout::Auto) {
         heading(&format!("{layout:?}: freed wrongly"));
-        hold("pointers within 64 bytes", wrong_pointers(layout), &[], &mut worse);
+        hold("pointers within 64 bytes", wrong_pointers(&Scene::new(layout), 64), &[], &mut worse);
+        hold("pointers into long blocks", wrong_pointers(&Scene::of_long_blocks(layout), 300), &[], &mut worse);
         hold("double frees", double_frees(layout), &[], &mut worse);
     }
     conclude(&worse);

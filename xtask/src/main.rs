@@ -6,9 +6,11 @@
 mod bench;
 mod c_tests;
 mod dist;
+mod fuzz;
 mod header;
 mod install;
 mod localise;
+mod miri;
 mod preload;
 mod rules;
 mod run;
@@ -36,6 +38,10 @@ enum Command {
     CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
     Counts(bench::counts::Args),
+    /// Let libFuzzer look for operations that break the heap
+    Fuzz(fuzz::Args),
+    /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
+    Miri(miri::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
     Dist(dist::Args),
     /// Generate include/knoll.h, or check it
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
         Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
         Command::Dist(args) => dist::run(args),
+        Command::Fuzz(args) => fuzz::run(args),
+        Command::Miri(args) => miri::run(args),
         Command::Header(args) => header::run(args),
         Command::Install(args) => install::run(args),
         Command::Preload(args) => preload::run(args),

@@ -11,6 +11,7 @@
 //! Elsewhere, and under Miri, it is an allocation that ends where the arena ends: Miri itself
 //! reports what leaves it. [`Arena::check_guards`] looks at the patterns.
 
+use crate::contents;
 use std::fmt;
 
 /// What the bytes beside the arena hold.
@@ -38,12 +39,9 @@ impl Arena {
         // SAFETY: `head + bytes <= length`, so all of it lies inside the reserve's usable bytes.
         let start = unsafe {
             low.write_bytes(GUARD, length);
-            let start = low.add(head);
-            for i in 0..bytes {
-                start.add(i).write((i as u8).wrapping_mul(0x6d) ^ 0x3c);
-            }
-            start
+            low.add(head)
         };
+        contents::write(start, bytes, bytes);
         Arena { reserve, start, bytes }
     }
 
@@ -57,9 +55,9 @@ impl Arena {
         self.bytes
     }
 
-    /// Whether all of `bytes` at `at` lies inside.
-    pub fn holds(&self, at: *const u8, bytes: usize) -> bool {
-        let (low, at) = (self.start.addr(), at.addr());
+    /// Whether all of `bytes` bytes at the address `at` lie inside.
+    pub fn holds(&self, at: usize, bytes: usize) -> bool {
+        let low = self.start.addr();
         at >= low && at - low <= self.bytes && bytes <= self.bytes - (at - low)
     }
 

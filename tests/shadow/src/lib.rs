@@ -20,3 +20,19 @@ pub mod shadow;
 pub mod shield;
 pub mod shrink;
 pub mod tally;
+
+/// The layouts that the crate under test is built with, [`knoll::heap::KnLayout::Auto`] included: by the
+/// features of the crate that calls, which are the library's own.
+#[macro_export]
+macro_rules! layouts {
+    () => {
+        [
+            (cfg!(feature = "layout-map"), knoll::heap::KnLayout::Map),
+            (cfg!(feature = "layout-compact"), knoll::heap::KnLayout::Compact),
+            (cfg!(feature = "layout-wide"), knoll::heap::KnLayout::Wide),
+            (true, knoll::heap::KnLayout::Auto),
+        ]
+        .into_iter()
+        .filter_map(|(offered, layout)| offered.then_some(layout))
+    };
+}

@@ -284,7 +284,7 @@ impl Shadow {
         let mut last: Option<(usize, Seen)> = None;
         for &(start, size, is_used) in &seen {
             let region = self
-                .region_of(start as *const u8, size)
+                .region_of(start, size)
                 .ok_or_else(|| format!("walk shows {size} bytes at {start:#x}, outside the regions"))?;
             if let Some((before, (at, length, was_used))) = last {
                 ensure(before <= region, || "walk goes back to an earlier region".into())?;
@@ -341,7 +341,7 @@ impl Shadow {
         let (usable, inside) = unsafe { (KnHeap::usable_size(self.heap, at), KnHeap::contains(self.heap, at)) };
         ensure(usable >= bytes, || format!("{usable} usable bytes of {bytes} at {at:?}"))?;
         ensure(inside, || format!("contains denies {at:?}"))?;
-        self.region_of(at, usable).ok_or_else(|| format!("{usable} bytes at {at:?} leave the regions"))?;
+        self.region_of(at.addr(), usable).ok_or_else(|| format!("{usable} bytes at {at:?} leave the regions"))?;
         let address = at.addr();
         let before = self.by_address.range(..=address).next_back().map(|(_, &index)| index);
         let after = self.by_address.range(address..).next().map(|(_, &index)| index);
@@ -604,7 +604,7 @@ impl Shadow {
         self.tally.operations % (1 + self.blocks.len() / 64) == 0
     }
 
-    fn region_of(&self, at: *const u8, bytes: usize) -> Option<usize> {
+    fn region_of(&self, at: usize, bytes: usize) -> Option<usize> {
         self.arenas.iter().position(|arena| arena.holds(at, bytes))
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! On Unix the cases run in a forked child that notes each outcome in shared memory; when the
 //! child dies, the case it was at is the culprit and a new child goes on with the next one.
+//! A child has only the thread that forked, and locks that other threads held stay locked in it
+//! for ever: so it prints nothing, not even for a panic, and an alarm ends it in any case.
 //! Under Miri, and elsewhere, the cases run here: Miri stops at the first bad access.
 
 /// How a case ended.
@@ -19,14 +21,35 @@ pub enum Ending {
 mod forked {
     use super::Ending;
     use std::panic::{catch_unwind, AssertUnwindSafe};
-    use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    use std::sync::{Mutex, Once, PoisonError};
 
     const UNKNOWN: u8 = 255;
     const PANICKED: u8 = 254;
     const SECONDS: u32 = 10;
 
+    /// One shielded run at a time: fewer locks are held when a child begins.
+    static ALONE: Mutex<()> = Mutex::new(());
+    /// Whether this process is such a child.
+    static CHILD: AtomicBool = AtomicBool::new(false);
+
+    /// Panics say nothing in a child. Set before any child is, since setting takes a lock.
+    fn silence() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let aloud = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                if !CHILD.load(Ordering::SeqCst) {
+                    aloud(panic);
+                }
+            }));
+        });
+    }
+
     /// Runs cases 0 to `cases - 1`.
     pub fn run(cases: usize, mut case: impl FnMut(usize) -> u8) -> Vec<Ending> {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        silence();
         let shared = Shared::new(cases);
         let mut endings = Vec::with_capacity(cases);
         let mut next = 0;
@@ -59,15 +82,16 @@ mod forked {
     }
 
     fn work(shared: &Shared, from: usize, cases: usize, case: &mut impl FnMut(usize) -> u8) -> ! {
+        CHILD.store(true, Ordering::SeqCst);
         // SAFETY: plain system calls in a process of our own.
         unsafe {
+            libc::signal(libc::SIGALRM, libc::SIG_DFL);
+            libc::alarm(SECONDS);
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             libc::setrlimit(libc::RLIMIT_CORE, &none);
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);
             libc::signal(libc::SIGBUS, libc::SIG_DFL);
-            libc::signal(libc::SIGALRM, libc::SIG_DFL);
         }
-        std::panic::set_hook(Box::new(|_| ()));
         for index in from..cases {
             shared.reached().store(index, Ordering::SeqCst);
             if (index - from) % 256 == 0 {
