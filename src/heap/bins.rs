@@ -121,7 +121,7 @@ pub(crate) unsafe fn link<L: Layout>(region: Region<L>, block: usize, size: usiz
 pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe {
-        core::hint::assert_unchecked(size <= EXACT);
+        core::hint::assert_unchecked(0 < size && size <= EXACT);
         if cfg!(feature = "small-code") {
             link(region, block, size);
         } else {

@@ -18,7 +18,7 @@ pub(crate) const WORD_BITS: usize = usize::BITS as usize;
 #[cfg(not(knoll_no_clz))]
 #[inline(always)]
 pub(crate) fn log2(x: usize) -> usize {
-    (WORD_BITS - 1) ^ (x | 1).leading_zeros() as usize
+    (WORD_BITS - 1) ^ x.leading_zeros() as usize
 }
 
 /// Position of the lowest set bit.

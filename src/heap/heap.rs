@@ -251,9 +251,10 @@ impl KnHeap {
     pub(crate) unsafe fn free_in_line(this: *mut Self, at: *mut u8) -> KnStatus {
         // SAFETY: the caller's word.
         unsafe {
-            if cfg!(feature = "checks-full") || at.is_null() || !is_usual(this) {
+            if cfg!(feature = "checks-full") || !is_usual(this) {
                 return Self::free(this, at);
             }
+            // Null is in no region: `free_in_next` knows it.
             free_here(Region::<Usual>::new(this), at)
         }
     }
@@ -540,7 +541,9 @@ unsafe fn free_in_next(this: *mut KnHeap, at: *mut u8) -> KnStatus {
     // SAFETY: the chain's links are regions of this heap, or null.
     unsafe {
         let next = (*this).next;
-        if next.is_null() {
+        if at.is_null() {
+            KnStatus::Ok
+        } else if next.is_null() {
             refuse(KnStatus::Foreign, at)
         } else {
             in_layout!(next, region => free_in(region, at))

@@ -24,8 +24,8 @@
 //! A used block of more than 12 granules says where it ends: its second granule has the *mark*, 11,
 //! which as a block's start would contradict its used left neighbour, and the next eleven hold, one
 //! bit each, `(size - 13) / 8`: the next block's code is one of the eight from there on. The number's
-//! odd bits stand behind its even ones, so that two instructions put it together. A block of 16,389
-//! granules or more has all eleven set, and its size in the codes behind them. A digit never looks
+//! odd bits stand behind its even ones, so that two instructions put it together. A block of 16,397
+//! granules or more has all eleven set, nothing in those eight, and its size in codes further on. A digit never looks
 //! like the head of a used block. Behind the last granule stands the code of a used block.
 //!
 //! Every change of state is the same exclusive-or, [`toggle`]: giving a block back turns its own
@@ -41,6 +41,7 @@
 //!
 //! Costs: 1/32 of the region with 8-byte granules, 1/64 with 16-byte ones.
 
+use super::bins::EXACT;
 use super::bits::lowest;
 use super::layout::{KnLayout, Layout, Region, Used};
 use super::status::KnStatus;
@@ -64,7 +65,7 @@ const DIGITS: u32 = 11;
 /// Granules from a huge block's first to the codes that hold its size, 16 bits of 2 each.
 const HUGE_SIZE_AT: usize = 16;
 /// The least size of a huge block.
-const HUGE_SIZE: usize = LONG + ((HUGE as usize) << 3);
+const HUGE_SIZE: usize = LONG + ((HUGE as usize + 1) << 3);
 
 /// The map word that starts with the code of `granule`: its address and the shift within it.
 ///
@@ -134,7 +135,9 @@ fn digits(size: usize) -> u32 {
         return LONG_CODES;
     }
     let number = ((size - LONG) >> 3) as u32;
-    let spread = (number & 0x5555_5555) | ((number & 0xAAAA_AAAA) << DIGITS);
+    // Small sizes have two bits at most, and the compiler knows when it has one of those.
+    let (even, odd) = if size <= EXACT { (1, 2) } else { (0x555, 0x2AA) };
+    let spread = (number & even) | ((number & odd) << DIGITS);
     12 | spread << 5
 }
 
@@ -223,18 +226,11 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
             }
             return Some(((behind >> 1) + 1, behind & 1 != 0));
         }
-        let number = number(word);
-        if number == HUGE {
-            return extent_of_huge(region, block, GIVE);
-        }
-        let from = LONG + ((number as usize) << 3);
-        if CHECKED && !region.holds(block + from - 1) {
-            return None;
-        }
+        let from = LONG + ((number(word) as usize) << 3);
         let (far, far_shift) = window(region, block + from);
         let codes = load(far) >> far_shift & 0xFFFF;
-        if CHECKED && codes == 0 {
-            return None;
+        if codes == 0 {
+            return extent_of_huge(region, block, GIVE);
         }
         let behind = lowest(codes as usize);
         if GIVE {
@@ -245,7 +241,7 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
     }
 }
 
-/// As [`extent`], for a block whose digits are all set.
+/// As [`extent`], for a block whose digits don't lead to its end: a huge one has them all set.
 ///
 /// # Safety
 /// `first <= block < end`.
@@ -254,7 +250,8 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
 unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, give: bool) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
-        if !region.holds(block + HUGE_SIZE - 1) {
+        let (at, shift) = window(region, block);
+        if number(load(at) >> shift) != HUGE || !region.holds(block + HUGE_SIZE - 1) {
             return None;
         }
         let size = huge_size(region, block);

@@ -115,20 +115,27 @@ unsafe fn note_peak<L: Layout>(region: Region<L>, tally: <L::Link as Link>::Tall
     }
 }
 
-/// A block for a request of `size` granules, and its bin: the head of a bin whose every block is
-/// large enough, or, failing that, a block of the request's own bin.
+/// The lowest bin whose every block is large enough for a request of `size` granules.
 ///
 /// # Safety
 /// `region` is live, `size > EXACT`.
 #[inline(always)]
-unsafe fn search_large<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
-    // SAFETY: bins found in the bitmap are not empty; links are followed inside the region.
+unsafe fn search_large<L: Layout>(region: Region<L>, size: usize) -> Option<usize> {
+    // SAFETY: the caller's word.
+    unsafe { find(region, large_bin(size - 1) + 1) }
+}
+
+/// A block of the request's own bin that happens to be large enough, and that bin, when no larger one
+/// has any.
+///
+/// # Safety
+/// As [`search_large`].
+#[inline(always)]
+unsafe fn search_own<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
+    // SAFETY: links are followed inside the region.
     unsafe {
-        if let Some(bin) = find(region, large_bin(size - 1) + 1) {
-            return Some((bin, region.head(bin).read().get()));
-        }
-        let own = large_bin(size);
-        if own >= usize::from((*region.this).bins) {
+        let own = bin_of(size);
+        if size <= EXACT || own >= usize::from((*region.this).bins) {
             return None;
         }
         let mut block = region.head(own).read().get();
@@ -174,19 +181,17 @@ unsafe fn search_small<L: Layout>(region: Region<L>, size: usize) -> Option<usiz
     }
 }
 
-/// As [`search_small`] and [`search_large`], for any size.
+/// A block for a request of any size, and its bin.
 ///
 /// # Safety
 /// `region` is live, `size > 0`.
-#[inline(always)]
 unsafe fn search<L: Layout>(region: Region<L>, size: usize) -> Option<(usize, usize)> {
     // SAFETY: a bin that was found is not empty.
     unsafe {
-        if size <= EXACT {
-            let bin = search_small(region, size)?;
-            Some((bin, region.head(bin).read().get()))
-        } else {
-            search_large(region, size)
+        let found = if size <= EXACT { search_small(region, size) } else { search_large(region, size) };
+        match found {
+            Some(bin) => Some((bin, region.head(bin).read().get())),
+            None => search_own(region, size),
         }
     }
 }
@@ -211,16 +216,17 @@ unsafe fn spoiled<L: Layout>(region: Region<L>, bin: usize, block: usize) {
 pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the block found is free and large enough.
     unsafe {
-        if bytes > const { exact_bytes::<L>() } {
+        // A request of nothing takes the long way, where it becomes one of a byte.
+        if bytes.wrapping_sub(1) >= const { exact_bytes::<L>() } {
             return allocate_large(region, bytes);
         }
-        let size = small::<L>(bytes);
-        core::hint::assert_unchecked(size <= EXACT);
+        let size = rounded::<L>(bytes);
+        core::hint::assert_unchecked(0 < size && size <= EXACT);
         let Some(bin) = search_small(region, size) else {
             return super::heap::malloc_in_next(region.this, bytes);
         };
         if bin >= EXACT {
-            return split(region, bin, region.head(bin).read().get(), size);
+            return split_for_small(region, bin, size);
         }
         let Ok(block) = pop(region, bin) else {
             return again(region, bin, size);
@@ -240,51 +246,94 @@ pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mu
 /// `region` is live.
 #[inline(never)]
 unsafe fn allocate_large<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    if bytes == 0 {
+        // SAFETY: the caller's word.
+        return unsafe { allocate(region, 1) };
+    }
     let size = rounded::<L>(bytes.min(const { most_bytes::<L>() }));
     // SAFETY: the block found is free and large enough.
     unsafe {
         match search_large(region, size) {
-            Some((bin, block)) if bytes <= const { most_bytes::<L>() } => split(region, bin, block, size),
-            _ => super::heap::malloc_in_next(region.this, bytes),
+            Some(bin) => split(region, bin, size),
+            None => allocate_own(region, bytes),
         }
     }
 }
 
-/// Serves a request from the low end of a block of a bin of more than [`EXACT`] granules.
+/// As [`allocate_large`], when no bin has blocks that are all large enough.
 ///
 /// # Safety
-/// `block` is the head of `bin`, or a block of it.
+/// `region` is live.
 #[inline(never)]
-unsafe fn split<L: Layout>(region: Region<L>, bin: usize, block: usize, size: usize) -> *mut u8 {
+unsafe fn allocate_own<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    // SAFETY: the block found is free and large enough.
+    unsafe {
+        if bytes <= const { most_bytes::<L>() } {
+            let size = rounded::<L>(bytes);
+            if let Some((bin, block)) = search_own(region, size) {
+                let whole = L::free_size(region, block);
+                let sound = !CHECKED || L::ends_agree(region, block, whole);
+                if !sound || unlink(region, block).is_err() {
+                    return again(region, bin, size);
+                }
+                L::take(region, block, whole, block, size);
+                if whole != size {
+                    link(region, block + size, whole - size);
+                }
+                count(region, size);
+                return region.granule(block);
+            }
+        }
+        super::heap::malloc_in_next(region.this, bytes)
+    }
+}
+
+/// Serves a request from the low end of the first block of a bin of more than [`EXACT`] granules, all
+/// of whose blocks are large enough.
+///
+/// # Safety
+/// `bin` is not empty.
+#[cfg_attr(not(feature = "small-code"), inline(always))]
+#[cfg_attr(feature = "small-code", inline(never))]
+unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u8 {
     // SAFETY: the block's size is certain before it is cut; its rest is linked again.
     unsafe {
+        let block = region.head(bin).read().get();
         let whole = L::free_size(region, block);
         if CHECKED && (whole < size || !L::ends_agree(region, block, whole)) {
             return again(region, bin, size);
         }
         let rest = whole - size;
-        if rest > EXACT {
-            if large_bin(rest) == bin && replace(region, bin, block, block + size) {
-                L::take(region, block, whole, block, size);
-                L::set_free_size(region, block + size, rest);
-            } else {
-                if remove(region, bin, block).is_err() {
-                    return again(region, bin, size);
-                }
-                L::take(region, block, whole, block, size);
-                link(region, block + size, rest);
+        if rest > EXACT && large_bin(rest) == bin {
+            if !replace(region, bin, block, block + size) {
+                return again(region, bin, size);
             }
+            L::take(region, block, whole, block, size);
+            L::set_free_size(region, block + size, rest);
         } else {
-            if remove(region, bin, block).is_err() {
+            if pop(region, bin).is_err() {
                 return again(region, bin, size);
             }
             L::take(region, block, whole, block, size);
             if rest != 0 {
-                link_small(region, block + size, rest);
+                link(region, block + size, rest);
             }
         }
         count(region, size);
         region.granule(block)
+    }
+}
+
+/// Serves a small request from the first block of a bin of more than [`EXACT`] granules.
+///
+/// # Safety
+/// `bin` is not empty.
+#[inline(never)]
+unsafe fn split_for_small<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        core::hint::assert_unchecked(0 < size && size <= EXACT);
+        split(region, bin, size)
     }
 }
 
