@@ -151,7 +151,7 @@ TEST(bad_alignments_get_null) {
     size_t i;
     REQUIRE(heap != NULL);
     for (i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        (void)CHECK(kn_heap_aligned_alloc(heap, bad[i], 16) == NULL);
+        (void)CHECK(kn_heap_aligned_alloc(heap, opaque(bad[i]), 16) == NULL);
     }
     (void)CHECK(is_empty_and_whole(heap));
 }
