@@ -95,18 +95,18 @@ enum KnLayout
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * The library chooses: headerless up to about 511 KB on 32-bit targets (a 4-byte header up
+   * The library chooses: headerless up to about 510 KB on 32-bit targets (a 4-byte header up
    * to 256 KB on Cortex-M0), an 8-byte header for larger regions and on 64-bit hosts.
    */
   KN_LAYOUT_AUTO = 0,
   /**
    * No header: 2 bits for each granule in a map beside the blocks. Least memory for small
-   * blocks. Regions of at most 65,407 granules (511 KB on 32-bit targets, 1 MB on 64-bit).
+   * blocks. Regions of at most 65,279 granules (510 KB on 32-bit targets, 1 MB on 64-bit).
    */
   KN_LAYOUT_MAP = 1,
   /**
-   * A 4-byte header and 16-bit links: fewest instructions. Regions of at most 32,639 granules
-   * (255 KB on 32-bit targets, 510 KB on 64-bit).
+   * A 4-byte header and 16-bit links: fewest instructions. Regions of at most 32,767 granules
+   * (256 KB on 32-bit targets, 512 KB on 64-bit).
    */
   KN_LAYOUT_COMPACT = 2,
   /** An 8-byte header, 32-bit links and 16-byte granules: regions up to 32 GB. */
