@@ -12,6 +12,7 @@
 //! that the README names: pkg-config, the archive, `find_package`, FetchContent from source, and
 //! as firmware; each program is run and what it prints is compared.
 
+use crate::localise::Symbols;
 use crate::util::{self, announce, capture, note, program, root, soname, version, work_dir, Tally};
 use crate::{dist, size};
 use anyhow::{bail, Context, Result};
@@ -117,6 +118,7 @@ fn check() -> Result<()> {
     tally.record("CMake FetchContent from source", with_cmake(&directory.join("cmake-fetched"), &[&fetched]));
     let prebuilt = format!("-DKNOLL_PREBUILT={}", work_dir("install")?.display());
     tally.record("CMake FetchContent, prebuilt", with_cmake(&directory.join("cmake-prebuilt"), &[&fetched, &prebuilt]));
+    tally.record("CMake FetchContent for Cortex-M4, linked", with_cmake_for_cortex_m4(&directory, &fetched));
     for cpu in ["m0", "m4"] {
         tally.record(format!("examples/firmware on Cortex-{}", cpu.to_uppercase()), firmware(&directory, cpu));
     }
@@ -188,11 +190,33 @@ fn versions(directory: &Path, prefix: &Path) -> Result<()> {
 }
 
 fn with_cmake(build: &Path, options: &[&str]) -> Result<()> {
+    prints(&mut Command::new(build_with_cmake(build, options)?), EXPECTED)
+}
+
+/// Configures and builds `examples/cmake`; returns the program.
+fn build_with_cmake(build: &Path, options: &[&str]) -> Result<PathBuf> {
     let mut configure = program("cmake", ["-Wno-dev", "-S", "examples/cmake", "-B"]);
     capture(configure.arg(build).args(options).args(["-DCMAKE_BUILD_TYPE=Release"]))?;
     note(format!("$ {}", util::display(&configure)));
     capture(program("cmake", ["--build"]).arg(build))?;
-    prints(&mut Command::new(build.join("quickstart")), EXPECTED)
+    Ok(build.join("quickstart"))
+}
+
+/// The Rust target is found from the processor that a toolchain file names.
+fn with_cmake_for_cortex_m4(directory: &Path, fetched: &str) -> Result<()> {
+    let toolchain = directory.join("cortex-m4.cmake");
+    std::fs::write(
+        &toolchain,
+        "set(CMAKE_SYSTEM_NAME Generic)\nset(CMAKE_SYSTEM_PROCESSOR cortex-m4)\nset(CMAKE_C_COMPILER arm-none-eabi-gcc)\n\
+         set(CMAKE_C_FLAGS_INIT \"-mcpu=cortex-m4 -mthumb\")\nset(CMAKE_EXE_LINKER_FLAGS_INIT --specs=nosys.specs)\n",
+    )?;
+    let toolchain = format!("-DCMAKE_TOOLCHAIN_FILE={}", toolchain.display());
+    let firmware = build_with_cmake(&directory.join("cmake-cortex-m4"), &[fetched, &toolchain])?;
+    let symbols = Symbols::read(&firmware)?;
+    if symbols.public().next().is_none() {
+        bail!("no kn_ function is in {}", firmware.display());
+    }
+    Ok(())
 }
 
 fn firmware(directory: &Path, cpu: &str) -> Result<()> {

@@ -102,6 +102,8 @@ fn steps() -> Result<Vec<Step>> {
                 with("clippy --quiet --workspace --all-targets -- -D warnings"),
                 with("clippy --quiet -p libknoll --features shared -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi --target thumbv6m-none-eabi -- -D warnings"),
+                with("clippy --quiet -p libknoll --features capi,checks-full -- -D warnings"),
+                with("clippy --quiet -p libknoll --features capi,checks-none -- -D warnings"),
                 documentation,
                 emu("clippy --quiet --release --all-targets -- -D warnings"),
             ],
