@@ -5,6 +5,13 @@ use std::env;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-check-cfg=cfg(knoll_no_clz)");
+    println!("cargo:rustc-check-cfg=cfg(knoll_layouts)");
+    // More than one block layout in the build: then a region says which one it has.
+    let layouts =
+        ["MAP", "COMPACT", "WIDE"].iter().filter(|l| env::var_os(format!("CARGO_FEATURE_LAYOUT_{l}")).is_some());
+    if layouts.count() > 1 {
+        println!("cargo:rustc-cfg=knoll_layouts");
+    }
     let target = env::var("TARGET").unwrap_or_default();
     // No count-leading-zeros instruction: Armv6-M, and RV32 without the Zbb extension.
     if target.starts_with("thumbv6m") || target.starts_with("riscv32im") {

@@ -25,7 +25,7 @@
 
 use super::layout::{KnLayout, Layout, Link, Region, Used};
 use super::status::KnStatus;
-use super::CHECKED;
+use super::{CHECKED, FULLY};
 
 /// The header layout with fields of type `K` and granules of `GRANULE` bytes.
 pub(crate) struct Header<K, const GRANULE: usize>(core::marker::PhantomData<K>);
@@ -98,14 +98,19 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
             let behind = block + used.size;
             let right = own_size(region, behind).read().get();
             if right & K::USED == 0 {
-                if CHECKED && !Self::ends_agree(region, behind, right) {
+                // Its left size was right, and that is what an overflow spoils first.
+                let sound = match FULLY {
+                    true => Self::ends_agree(region, behind, right),
+                    false => region.spans(behind, right),
+                };
+                if CHECKED && !sound {
                     return Err(KnStatus::Corrupt);
                 }
                 used.right = right;
             }
             let left = left_size(region, block).read().get();
             let before = block.wrapping_sub(left);
-            if CHECKED && (before < region.first() || !region.holds(before)) {
+            if CHECKED && !region.holds(before) {
                 return Err(KnStatus::Corrupt);
             }
             let own = own_size(region, before).read().get();
@@ -184,6 +189,12 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
         // SAFETY: the header behind is read only if it is in the region.
         unsafe { size.wrapping_sub(1) < region.end() - block && left_size(region, block + size).read().get() == size }
+    }
+
+    #[inline(always)]
+    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool {
+        // SAFETY: the caller's word. A neighbour's overflow spoils the size before the links.
+        unsafe { Self::ends_agree(region, block, size) }
     }
 
     unsafe fn free_at_end(region: Region<Self>) -> usize {

@@ -50,27 +50,33 @@ macro_rules! in_layout {
 }
 pub(super) use in_layout;
 
-/// The layout that a call tries first, with its code in line: the one that `Auto` mostly chooses.
-type Usual = usual::Layout;
-mod usual {
-    #[cfg(target_pointer_width = "64")]
-    pub(super) type Layout = crate::heap::WideLayout;
-    #[cfg(all(not(target_pointer_width = "64"), knoll_no_clz))]
-    pub(super) type Layout = crate::heap::CompactLayout;
-    #[cfg(all(not(target_pointer_width = "64"), not(knoll_no_clz)))]
-    pub(super) type Layout = crate::heap::MapLayout;
-}
+/// The layout whose code a call has in line: the build's only one, or the one that `Auto` mostly means.
+#[cfg(all(feature = "layout-map", not(any(feature = "layout-compact", feature = "layout-wide"))))]
+type Usual = MapLayout;
+#[cfg(all(feature = "layout-compact", not(any(feature = "layout-map", feature = "layout-wide"))))]
+type Usual = CompactLayout;
+#[cfg(all(feature = "layout-wide", not(any(feature = "layout-map", feature = "layout-compact"))))]
+type Usual = WideLayout;
+#[cfg(knoll_layouts)]
+#[cfg(target_pointer_width = "64")]
+type Usual = WideLayout;
+#[cfg(knoll_layouts)]
+#[cfg(all(not(target_pointer_width = "64"), knoll_no_clz))]
+type Usual = CompactLayout;
+#[cfg(knoll_layouts)]
+#[cfg(all(not(target_pointer_width = "64"), not(knoll_no_clz)))]
+type Usual = MapLayout;
 
-/// Whether the build has the usual layout beside others, and the region has it.
+/// Whether the region has the usual layout, and the build too.
 #[inline(always)]
 unsafe fn is_usual(this: *mut KnHeap) -> bool {
-    let among_others = match Usual::KIND {
-        KnLayout::Map => MAP && (COMPACT || WIDE),
-        KnLayout::Compact => COMPACT && (MAP || WIDE),
-        _ => WIDE && (MAP || COMPACT),
+    let (built, others) = match Usual::KIND {
+        KnLayout::Map => (MAP, COMPACT || WIDE),
+        KnLayout::Compact => (COMPACT, MAP || WIDE),
+        _ => (WIDE, MAP || COMPACT),
     };
     // SAFETY: the callers' word: a live region.
-    among_others && unsafe { (*this).layout } == Usual::KIND as u8
+    built && (!others || unsafe { (*this).layout } == Usual::KIND as u8)
 }
 
 /// The layout that `Auto` means for so many bytes.

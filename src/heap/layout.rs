@@ -266,6 +266,13 @@ pub(crate) trait Layout: Sized + 'static {
     /// `first <= block < end`.
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool;
 
+    /// Whether the size read in a free block may be used: as far as an overflowing neighbour can spoil
+    /// it without spoiling what is verified anyway; with `checks-full` as [`Layout::ends_agree`].
+    ///
+    /// # Safety
+    /// `first <= block < end`.
+    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool;
+
     /// The free block that ends at the region's end, as its size, or 0.
     ///
     /// # Safety
@@ -340,6 +347,16 @@ impl<L: Layout> Region<L> {
     pub unsafe fn holds(self, index: usize) -> bool {
         // SAFETY: the caller vouches for the region.
         index < unsafe { self.end() }
+    }
+
+    /// Whether `size` granules from `block` on, at least one, end in the region.
+    ///
+    /// # Safety
+    /// `self` is a live region and `block` one of its indices.
+    #[inline(always)]
+    pub unsafe fn spans(self, block: usize, size: usize) -> bool {
+        // SAFETY: the caller vouches for the region.
+        size != 0 && block + size <= unsafe { self.end() }
     }
 
     /// # Safety

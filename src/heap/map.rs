@@ -45,7 +45,7 @@ use super::bins::EXACT;
 use super::bits::lowest;
 use super::layout::{KnLayout, Layout, Region, Used};
 use super::status::KnStatus;
-use super::CHECKED;
+use super::{CHECKED, FULLY};
 
 /// The map layout with granules of `GRANULE` bytes.
 pub(crate) struct Map<const GRANULE: usize>;
@@ -287,7 +287,7 @@ unsafe fn neighbours<const G: usize>(
         let mut used = Used { size, left: 0, right: 0 };
         if right_is_free {
             used.right = Map::free_size(region, block + size);
-            if CHECKED && !Map::ends_agree(region, block + size, used.right) {
+            if CHECKED && !Map::plausible(region, block + size, used.right) {
                 return None;
             }
         }
@@ -296,10 +296,7 @@ unsafe fn neighbours<const G: usize>(
             let before = block.wrapping_sub(used.left);
             // A mark looks like a head whose left neighbour is free; but there is none.
             if CHECKED
-                && (before < region.first()
-                    || !region.holds(before)
-                    || code(region, before) != 2
-                    || Map::free_size(region, before) != used.left)
+                && (!region.holds(before) || code(region, before) != 2 || Map::free_size(region, before) != used.left)
             {
                 return None;
             }
@@ -419,9 +416,19 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
         // SAFETY: the last granule is read only if it is one of the region's.
         unsafe {
-            size != 0
-                && block + size <= region.end()
-                && usize::from(region.field(block + size, 0).wrapping_sub(1).read()) == size
+            region.spans(block, size) && usize::from(region.field(block + size, 0).wrapping_sub(1).read()) == size
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool {
+        // SAFETY: the caller's word. A neighbour's overflow spoils the links before the size.
+        unsafe {
+            if FULLY {
+                Self::ends_agree(region, block, size)
+            } else {
+                region.spans(block, size)
+            }
         }
     }
 

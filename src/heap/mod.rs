@@ -45,8 +45,11 @@ pub use global::Heap;
 pub use layout::{KnHeap, KnHeapConfig, KnLayout};
 pub use status::KnStatus;
 
-/// Whether records are verified before they are used.
+/// Whether records are verified before they are used: against double frees, foreign pointers, and
+/// whatever a write beyond a block's end spoils.
 pub(crate) const CHECKED: bool = !cfg!(feature = "checks-none");
+/// Whether records are verified that only a write at random can spoil.
+pub(crate) const FULLY: bool = cfg!(feature = "checks-full");
 
 /// Bytes of a granule in the small layouts, and the least alignment of every payload.
 pub(crate) const GRANULE: usize = if cfg!(target_pointer_width = "64") { 16 } else { 8 };
