@@ -101,7 +101,9 @@ pub(crate) unsafe fn verdict<L: Layout>(region: Region<L>, index: usize) -> KnSt
             if index >= block + size {
                 return true;
             }
-            if !used {
+            if index < block {
+                verdict = KnStatus::Foreign;
+            } else if !used {
                 verdict = KnStatus::DoubleFree;
             } else if index != block {
                 verdict = KnStatus::Foreign;

@@ -67,7 +67,9 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     // An index must be below BINS, a size below the used bit.
     const MOST: usize = K::USED - 1;
 
-    fn map_bytes(_first: usize, _end: usize) -> usize {
+    const KNOWS_ALL: bool = false;
+
+    fn map_bytes(_end: usize) -> usize {
         0
     }
 

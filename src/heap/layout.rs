@@ -84,7 +84,7 @@ impl KnHeapConfig {
 pub struct KnHeap {
     /// The heap's next region, or null.
     pub(crate) next: *mut KnHeap,
-    /// The map's address less `first / 4`, in the map layout; null in the others.
+    /// The map, in the map layout; null in the others.
     pub(crate) map: *mut u8,
     /// Index of the first granule that a block can start at.
     pub(crate) first: u32,
@@ -204,8 +204,11 @@ pub(crate) trait Layout: Sized + 'static {
     /// Largest number of granules in a region.
     const MOST: usize;
 
-    /// Bytes of map that granules `first ..= end` need beside the blocks.
-    fn map_bytes(first: usize, end: usize) -> usize;
+    /// Whether [`Layout::inspect`] may be asked of indices below `first` too, and refuses them.
+    const KNOWS_ALL: bool;
+
+    /// Bytes of map that a region up to `end` needs beside the blocks.
+    fn map_bytes(end: usize) -> usize;
 
     /// Writes the records of an empty region: one free block from `first` to `end`.
     ///
@@ -325,7 +328,7 @@ impl<L: Layout> Region<L> {
         self.this.cast::<u8>().wrapping_add(index * L::GRANULE)
     }
 
-    /// The granule whose first byte is at `at`, if a block of this region could start there.
+    /// The granule whose first byte is at `at`, if it is one that [`Layout::inspect`] may be asked of.
     ///
     /// # Safety
     /// `self` is a live region.
@@ -335,7 +338,7 @@ impl<L: Layout> Region<L> {
         // A misaligned pointer rotates its low bits to the top and fails the range test.
         let index = distance.rotate_right(L::GRANULE.trailing_zeros());
         // SAFETY: the caller vouches for the region.
-        (index >= unsafe { self.first() } && index < unsafe { self.end() }).then_some(index)
+        unsafe { ((L::KNOWS_ALL || index >= self.first()) && index < self.end()).then_some(index) }
     }
 
     /// Whether `index`, read from memory that users can spoil, may be followed: what lies there is

@@ -5,7 +5,7 @@
 //! * [`Layout::inspect`] answers for the head of a used block only: the head of a free block, any
 //!   address inside a block, and any address that was never a block's are refused.
 //! * Size, state, and both neighbours' states come from one 32-bit load of the map for blocks of up
-//!   to 12 granules, from two for larger ones.
+//!   to 11 granules, from two for larger ones.
 //!
 //! Design. A granule's code is 2 bits:
 //!
@@ -17,15 +17,15 @@
 //!
 //!   used 3 granules | free 2 | used 1 | used 20                            | …   | end
 //!   01   00   00    | 10 00  | 11     | 01 11 00 00 00 00 … 00 00 00 00 00 | …   | 01
-//!                                          ^  ^ 11 digits, codes 00 and 10
+//!                                          ^  ^ 10 digits, codes 00 and 10
 //!                                          mark
 //! ```
 //!
-//! A used block of more than 12 granules says where it ends: its second granule has the *mark*, 11,
-//! which as a block's start would contradict its used left neighbour, and the next eleven hold, one
-//! bit each, `(size - 13) / 8`: the next block's code is one of the eight from there on. The number's
-//! odd bits stand behind its even ones, so that two instructions put it together. A block of 16,397
-//! granules or more has all eleven set, nothing in those eight, and its size in codes further on. A digit never looks
+//! A used block of more than 11 granules says where it ends: its second granule has the *mark*, 11,
+//! which as a block's start would contradict its used left neighbour, and the next ten hold, one
+//! bit each, `(size - 12) / 8`: the next block's code is one of the eight from there on. The number's
+//! odd bits stand behind its even ones, so that two instructions put it together. A block of 8,204
+//! granules or more has all ten set, nothing in those eight, and its size in codes further on. A digit never looks
 //! like the head of a used block. Behind the last granule stands the code of a used block.
 //!
 //! Every change of state is the same exclusive-or, [`toggle`]: giving a block back turns its own
@@ -52,16 +52,18 @@ pub(crate) struct Map<const GRANULE: usize>;
 
 /// Used blocks of up to this many granules need no digits: the next block's code is within the same
 /// 32-bit load.
-const SHORT: usize = 12;
+const SHORT: usize = 11;
 /// Where the search for a longer block's end starts when its digits are all zero.
 const LONG: usize = SHORT + 1;
 /// Mark and digits of a longer block, all set, from its own code on.
-const LONG_CODES: u32 = 0x2AA_AAA0 | 12;
+const LONG_CODES: u32 = 0xAA_AAA0 | 12;
 /// Codes of the `SHORT` granules behind the first.
 const SHORT_CODES: u32 = (1 << (2 * SHORT)) - 1;
 /// Digits that say "the size stands further on".
 const HUGE: u32 = (1 << DIGITS) - 1;
-const DIGITS: u32 = 11;
+const DIGITS: u32 = 10;
+/// How far the number's odd bits are moved, to stand behind its even ones.
+const APART: u32 = DIGITS - 1;
 /// Granules from a huge block's first to the codes that hold its size, 16 bits of 2 each.
 const HUGE_SIZE_AT: usize = 16;
 /// The least size of a huge block.
@@ -136,16 +138,16 @@ fn digits(size: usize) -> u32 {
     }
     let number = ((size - LONG) >> 3) as u32;
     // Small sizes have two bits at most, and the compiler knows when it has one of those.
-    let (even, odd) = if size <= EXACT { (1, 2) } else { (0x555, 0x2AA) };
-    let spread = (number & even) | ((number & odd) << DIGITS);
+    let (even, odd) = if size <= EXACT { (1, 2) } else { (0x155, 0x2AA) };
+    let spread = (number & even) | ((number & odd) << APART);
     12 | spread << 5
 }
 
-/// The number in the digits of `word`, the codes from a long block's first granule on.
+/// The number in the digits of `word`, the codes from the granule before a long block on.
 #[inline(always)]
 fn number(word: u32) -> u32 {
-    let spread = (word >> 5) & ((1 << (2 * DIGITS - 1)) - 1);
-    (spread | spread >> DIGITS) & HUGE
+    let spread = (word >> 7) & ((1 << (2 * DIGITS - 1)) - 1);
+    (spread | spread >> APART) & HUGE
 }
 
 /// Writes or erases the size of a huge block, by an exclusive-or.
@@ -200,8 +202,9 @@ unsafe fn toggle<const G: usize>(region: Region<Map<G>>, block: usize, size: usi
 }
 
 /// The size of the used block at `block`, and whether a free one follows; None when its codes are
-/// contradictory. `near` and `shift` say where they start, `word` holds them. With `GIVE`, the block
-/// becomes free at once, by the exclusive-or of [`toggle`] on the words at hand.
+/// contradictory. `word` holds the codes from the granule before the block on, `near` and `shift` say
+/// where it was read. With `GIVE`, the block becomes free at once, by the exclusive-or of [`toggle`]
+/// on the words at hand.
 ///
 /// # Safety
 /// `first <= block < end`.
@@ -215,14 +218,14 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
 ) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
-        let codes = word >> 2 & SHORT_CODES;
+        let codes = word >> 4 & SHORT_CODES;
         if codes & 3 != 3 {
             if CHECKED && codes == 0 {
                 return None;
             }
             let behind = lowest(codes as usize);
             if GIVE {
-                store(near, load(near) ^ (3 | 8 << (behind & !1)) << shift);
+                store(near, load(near) ^ (12 | 32 << (behind & !1)) << shift);
             }
             return Some(((behind >> 1) + 1, behind & 1 != 0));
         }
@@ -234,7 +237,7 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
         }
         let behind = lowest(codes as usize);
         if GIVE {
-            store(near, load(near) ^ (word & LONG_CODES | 3) << shift);
+            store(near, load(near) ^ (word & LONG_CODES << 2 | 12) << shift);
             store(far, load(far) ^ 2 << (behind & !1) << far_shift);
         }
         Some((from + (behind >> 1), behind & 1 != 0))
@@ -250,7 +253,7 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
 unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, give: bool) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
-        let (at, shift) = window(region, block);
+        let (at, shift) = window(region, block - 1);
         if number(load(at) >> shift) != HUGE || !region.holds(block + HUGE_SIZE - 1) {
             return None;
         }
@@ -272,7 +275,7 @@ unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, g
 /// Sizes of the free neighbours of a block whose extent is known; None when they are contradictory.
 ///
 /// # Safety
-/// `first <= block < end`; `word` holds the block's codes.
+/// `first <= block < end`; `word` holds the codes from the granule before the block on.
 #[inline(always)]
 unsafe fn neighbours<const G: usize>(
     region: Region<Map<G>>,
@@ -291,18 +294,22 @@ unsafe fn neighbours<const G: usize>(
                 return None;
             }
         }
-        if word & 2 != 0 {
+        if word & 8 != 0 {
             used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
             let before = block.wrapping_sub(used.left);
-            // A mark looks like a head whose left neighbour is free; but there is none.
-            if CHECKED
-                && (!region.holds(before) || code(region, before) != 2 || Map::free_size(region, before) != used.left)
-            {
+            if CHECKED && (!region.holds(before) || Map::free_size(region, before) != used.left) {
                 return None;
             }
         }
         Some(used)
     }
+}
+
+/// Whether the second code of `word` is that of a used block's head. A mark looks like a head whose
+/// left neighbour is free, but what stands before a mark is a used block's head.
+#[inline(always)]
+fn is_head(word: u32) -> bool {
+    word & 4 != 0 && word & 9 != 9
 }
 
 impl<const G: usize> Layout for Map<G> {
@@ -312,9 +319,12 @@ impl<const G: usize> Layout for Map<G> {
     const LEAD: usize = 0;
     const MOST: usize = 0xFF00 - 1;
 
-    fn map_bytes(first: usize, end: usize) -> usize {
-        // Codes for first ..= end, and three bytes that the last 32-bit load touches.
-        (end >> 2) - (first >> 2) + 1 + 3
+    // The codes below `first` are 00.
+    const KNOWS_ALL: bool = true;
+
+    fn map_bytes(end: usize) -> usize {
+        // Codes for 0 ..= end, and three bytes that the last 32-bit load touches.
+        (end >> 2) + 1 + 3
     }
 
     unsafe fn found(region: Region<Self>) {
@@ -333,9 +343,9 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn inspect(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
         // SAFETY: the map covers every granule of the region.
         unsafe {
-            let (near, shift) = window(region, block);
+            let (near, shift) = window(region, block - 1);
             let word = load(near) >> shift;
-            if CHECKED && word & 1 == 0 {
+            if CHECKED && !is_head(word) {
                 return Err(KnStatus::Foreign);
             }
             extent::<G, false>(region, block, near, shift, word)
@@ -355,9 +365,9 @@ impl<const G: usize> Layout for Map<G> {
         // SAFETY: the map covers every granule of the region; a block that is refused for its
         // neighbours' sake becomes used again.
         unsafe {
-            let (near, shift) = window(region, block);
+            let (near, shift) = window(region, block - 1);
             let word = load(near) >> shift;
-            if CHECKED && word & 1 == 0 {
+            if CHECKED && !is_head(word) {
                 return Err(KnStatus::Foreign);
             }
             let Some((size, free)) = extent::<G, true>(region, block, near, shift, word) else {
@@ -452,15 +462,15 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn measure(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
         // SAFETY: sizes are compared with the region before they are followed.
         unsafe {
-            let (at, shift) = window(region, block);
+            let (at, shift) = window(region, block - 1);
             let word = load(at) >> shift;
-            let used = word & 1 != 0;
+            let used = word & 4 != 0;
             let size = if used {
                 extent::<G, false>(region, block, at, shift, word).map_or(0, |(size, _)| size)
             } else {
                 Self::free_size(region, block)
             };
-            if word & 3 == 0 || size == 0 || size > region.end() - block {
+            if word & 12 == 0 || !region.spans(block, size) {
                 return Err(KnStatus::Corrupt);
             }
             // What the code behind says of this block: only a free one makes it 11.
@@ -475,7 +485,7 @@ impl<const G: usize> Layout for Map<G> {
                 _ => 1,
             };
             if (skip..size).any(|inside| code(region, block + inside) != 0)
-                || (used && size > SHORT && word & 0x3FF_FFFC != digits(size))
+                || (used && size > SHORT && word >> 2 & 0xFF_FFFC != digits(size))
                 || (!used && !Self::ends_agree(region, block, size))
             {
                 return Err(KnStatus::Corrupt);

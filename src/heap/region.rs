@@ -630,27 +630,19 @@ pub(crate) unsafe fn found<L: Layout>(memory: *mut u8, bytes: usize) -> *mut KnH
     let bins = bin_of(all) + 1;
     let heads_end = Region::<L>::HEADS_AT + bins * <L::Link as Link>::BYTES;
     let end = all;
-    // The map's size depends on where the blocks start, and that on the map's size: a map for all
-    // granules is at most one granule in 32 too large.
-    let map_at = heads_end;
-    let mut first = heads_end.div_ceil(L::GRANULE);
-    let map_bytes = L::map_bytes(first.min(end), end);
-    first = (heads_end + map_bytes + L::LEAD).div_ceil(L::GRANULE);
+    let map_bytes = L::map_bytes(end);
+    let first = (heads_end + map_bytes + L::LEAD).div_ceil(L::GRANULE);
     if first >= end {
         return core::ptr::null_mut();
     }
     // SAFETY: control block, heads and map lie below the first block, which lies in the memory.
     unsafe {
-        this.cast::<u8>().write_bytes(0, map_at + map_bytes);
+        this.cast::<u8>().write_bytes(0, heads_end + map_bytes);
         (*this).first = first as u32;
         (*this).end = end as u32;
         (*this).layout = L::KIND as u8;
         (*this).bins = bins as u8;
-        (*this).map = if map_bytes == 0 {
-            core::ptr::null_mut()
-        } else {
-            this.cast::<u8>().wrapping_add(map_at).wrapping_sub(first >> 2)
-        };
+        (*this).map = if map_bytes == 0 { core::ptr::null_mut() } else { this.cast::<u8>().wrapping_add(heads_end) };
         L::found(region);
         link(region, first, end - first);
     }
