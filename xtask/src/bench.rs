@@ -54,6 +54,19 @@ pub struct Findings {
     pub sizes: BTreeMap<(Machine, Contender), u64>,
 }
 
+impl Findings {
+    /// How an allocator, or its twin, uses memory.
+    fn fit(&self, contender: Contender) -> Option<&Fit> {
+        self.fits.get(&contender).or_else(|| self.fits.get(&contender.twin()?))
+    }
+
+    /// Its code size, or its twin's.
+    fn size(&self, machine: Machine, contender: Contender) -> Option<u64> {
+        let of = |one| self.sizes.get(&(machine, one)).copied();
+        of(contender).or_else(|| of(contender.twin()?))
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let complete = args.contenders.is_empty() && args.traces.is_none();
@@ -63,17 +76,21 @@ pub fn run(args: Args) -> Result<()> {
     util::announce("Building one firmware for each allocator and machine");
     let emulator = util::emu_binary()?;
     let (traces, assembly) = traces::convert(&directory, &util::work_dir("bench/traces")?)?;
+    // Figures that a twin shares are not measured twice.
+    let alone = |one: &Contender| one.twin().is_none_or(|twin| !chosen.contains(&twin));
     let mut programs = BTreeMap::new();
     let mut findings = Findings::default();
     for machine in [Machine::M4, Machine::M0] {
         for contender in &chosen {
             programs.insert((machine, *contender), contenders::program(*contender, machine, &assembly)?);
-            findings.sizes.insert((machine, *contender), contenders::code_size(*contender, machine)?);
+            if alone(contender) {
+                findings.sizes.insert((machine, *contender), contenders::code_size(*contender, machine)?);
+            }
         }
     }
 
     util::announce("Measuring how memory is used, on the Cortex-M4 (one run for each allocator)");
-    let jobs: Vec<Contender> = chosen.clone();
+    let jobs: Vec<Contender> = chosen.iter().copied().filter(alone).collect();
     let fits = side_by_side(
         args.jobs,
         &jobs,
@@ -91,7 +108,8 @@ pub fn run(args: Args) -> Result<()> {
     let jobs: Vec<(Machine, Contender)> = programs.keys().copied().collect();
     let name = |(machine, contender): &(Machine, Contender)| format!("{} on {}", contender.name(), machine.name());
     let counts = side_by_side(args.jobs, &jobs, name, |job| {
-        let commands = count_commands(&BUDGETS, &findings.fits[&job.1], &traces);
+        let fit = findings.fit(job.1).context("its use of memory was not measured")?;
+        let commands = count_commands(&BUDGETS, fit, &traces);
         emulate::count(&emulator, &programs[job], job.0, &commands).map(Counts)
     })?;
     findings.counts = jobs.into_iter().zip(counts).collect();

@@ -69,7 +69,17 @@ impl Contender {
     }
 
     fn only_one_layout(self) -> bool {
-        matches!(self, KnollOnlyMap | KnollOnlyCompact)
+        self.twin().is_some()
+    }
+
+    /// The allocator that uses memory in the same way and has the same code size: for Knoll built with one layout,
+    /// Knoll as shipped in that layout.
+    pub fn twin(self) -> Option<Contender> {
+        match self {
+            KnollOnlyMap => Some(KnollMap),
+            KnollOnlyCompact => Some(KnollCompact),
+            _ => None,
+        }
     }
 
     /// The functions that make up init, malloc, free and realloc: what the code size is of.

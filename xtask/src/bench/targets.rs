@@ -72,7 +72,7 @@ fn targets(findings: &Findings) -> Vec<Target> {
             better: Better::More,
             digits: 1,
             measure: Box::new(|findings, contender| {
-                Some(findings.fits.get(&contender)?.occupancy.get(&(BUDGET, 'b'))?.highest)
+                Some(findings.fit(contender)?.occupancy.get(&(BUDGET, 'b'))?.highest)
             }),
         },
         Target {
@@ -81,7 +81,7 @@ fn targets(findings: &Findings) -> Vec<Target> {
             better: Better::More,
             digits: 1,
             measure: Box::new(|findings, contender| {
-                Some(findings.fits.get(&contender)?.occupancy.get(&(BUDGET, 'a'))?.saturated)
+                Some(findings.fit(contender)?.occupancy.get(&(BUDGET, 'a'))?.saturated)
             }),
         },
         Target {
@@ -90,7 +90,7 @@ fn targets(findings: &Findings) -> Vec<Target> {
             better: Better::Less,
             digits: 0,
             measure: Box::new(|findings, contender| {
-                let fit = findings.fits.get(&contender)?;
+                let fit = findings.fit(contender)?;
                 Some(f64::from(fit.control - fit.map))
             }),
         },
@@ -104,7 +104,7 @@ fn targets(findings: &Findings) -> Vec<Target> {
             better: Better::Less,
             digits: 3,
             measure: Box::new(move |findings, contender| {
-                Some(findings.fits.get(&contender)?.smallest.get(&trace).filter(|found| found.bytes > 0)?.ratio())
+                Some(findings.fit(contender)?.smallest.get(&trace).filter(|found| found.bytes > 0)?.ratio())
             }),
         });
     }
@@ -113,7 +113,7 @@ fn targets(findings: &Findings) -> Vec<Target> {
         bound: 1250.0,
         better: Better::Less,
         digits: 0,
-        measure: Box::new(|findings, contender| findings.sizes.get(&(Machine::M4, contender)).map(|size| *size as f64)),
+        measure: Box::new(|findings, contender| findings.size(Machine::M4, contender).map(|size| size as f64)),
     });
     list.push(worst(Machine::M0, "malloc", 190.0));
     list.push(worst(Machine::M0, "free", 170.0));
@@ -171,7 +171,7 @@ pub fn summary(findings: &Findings) -> String {
         }
         let met = values.iter().filter(|(target, value)| target.met(*value)).count();
         let ahead = values.iter().filter(|(target, value)| {
-            target.best_rival(findings).is_none_or(|(_, rival)| match target.better {
+            target.best_rival(findings).is_some_and(|(_, rival)| match target.better {
                 Better::Less => *value <= rival,
                 Better::More => *value >= rival,
             })
