@@ -41,6 +41,8 @@ pub(crate) enum Busy {
 
 pub(crate) struct Futex {
     word: AtomicUsize,
+    /// How often it was released to threads that wait: what they sleep on. The kernel compares 32 bits.
+    wakes: AtomicU32,
     /// Its holder holds it only to keep everybody out while the process is copied.
     forking: AtomicBool,
     /// Threads inside [`Futex::as_guest`].
@@ -49,7 +51,12 @@ pub(crate) struct Futex {
 
 impl Futex {
     pub(crate) const fn new() -> Futex {
-        Futex { word: AtomicUsize::new(FREE), forking: AtomicBool::new(false), guests: AtomicU32::new(0) }
+        Futex {
+            word: AtomicUsize::new(FREE),
+            wakes: AtomicU32::new(0),
+            forking: AtomicBool::new(false),
+            guests: AtomicU32::new(0),
+        }
     }
 
     /// Takes the lock, and waits for it unless that could last for ever.
@@ -78,9 +85,10 @@ impl Futex {
         }
         let mut patience = PATIENCE;
         loop {
+            let wakes = self.wakes.load(Ordering::Relaxed);
             // Others may be waiting too, whom this thread would not know of when it releases.
             let taken = if word == FREE { me | WAITED_FOR } else { word | WAITED_FOR };
-            if let Err(now) = self.word.compare_exchange(word, taken, Ordering::Acquire, Ordering::Relaxed) {
+            if let Err(now) = self.word.compare_exchange(word, taken, Ordering::AcqRel, Ordering::Relaxed) {
                 word = now;
                 continue;
             }
@@ -93,7 +101,8 @@ impl Futex {
                 }
                 patience -= 1;
             }
-            sleep_while(&self.word, taken);
+            // Who releases it from now on sees the mark, and changes the number that is slept on.
+            sleep_while(&self.wakes, wakes);
             word = self.word.load(Ordering::Relaxed);
         }
     }
@@ -115,7 +124,8 @@ impl Futex {
     #[inline]
     pub(crate) unsafe fn release(&self) {
         if self.word.swap(FREE, Ordering::Release) & WAITED_FOR != 0 {
-            wake_one(&self.word);
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            wake_one(&self.wakes);
         }
     }
 
@@ -170,19 +180,13 @@ impl Futex {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
     use super::super::console::Errno;
-    use core::sync::atomic::{AtomicU32, AtomicUsize};
-
-    /// The kernel compares 32 bits: the half that has the lowest bit.
-    fn low_half(word: &AtomicUsize) -> *mut u32 {
-        let skip = if cfg!(target_endian = "big") { size_of::<AtomicUsize>() - size_of::<AtomicU32>() } else { 0 };
-        word.as_ptr().cast::<u8>().wrapping_add(skip).cast()
-    }
+    use core::sync::atomic::AtomicU32;
 
     /// How often to sleep while the process forks.
     pub(super) const PATIENCE: u32 = 2;
 
     /// Sleeps for a millisecond, or until `word` is no longer `value`; may return early.
-    pub(super) fn sleep_while(word: &AtomicUsize, value: usize) {
+    pub(super) fn sleep_while(word: &AtomicU32, value: u32) {
         let _errno = Errno::keep();
         // Not for ever: the lock may pass to a fork without a word to those who sleep.
         let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
@@ -190,9 +194,9 @@ mod system {
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
-                low_half(word),
+                word.as_ptr(),
                 libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-                value as u32,
+                value,
                 &raw const limit,
             );
         }
@@ -200,30 +204,30 @@ mod system {
 
     /// Wakes one thread that sleeps on `word`.
     #[cold]
-    pub(super) fn wake_one(word: &AtomicUsize) {
+    pub(super) fn wake_one(word: &AtomicU32) {
         let _errno = Errno::keep();
         // SAFETY: the kernel uses the word's address only as a key.
         unsafe {
-            libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+            libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
         }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use core::sync::atomic::AtomicUsize;
+    use core::sync::atomic::AtomicU32;
 
     /// How often to let others run while the process forks.
     pub(super) const PATIENCE: u32 = 1000;
 
     /// Lets other threads run; the caller looks again.
-    pub(super) fn sleep_while(_word: &AtomicUsize, _value: usize) {
+    pub(super) fn sleep_while(_word: &AtomicU32, _value: u32) {
         // SAFETY: no conditions.
         unsafe { libc::sched_yield() };
     }
 
     /// Waiting threads look by themselves.
-    pub(super) fn wake_one(_word: &AtomicUsize) {}
+    pub(super) fn wake_one(_word: &AtomicU32) {}
 }
 
 use system::{sleep_while, wake_one, PATIENCE};
