@@ -28,7 +28,7 @@ TEST(each_size_to_the_end_and_back) {
         (void)CHECK_GE(filled, HEAP_BYTES * 7 / 8 / (sizes[i] + 32));
         (void)CHECK(kn_heap_malloc(heap, sizes[i]) == NULL);
         shadow_verify(shadow);
-        shadow_free_all(shadow, orders[i % 4], 8);
+        shadow_free_all(shadow, orders[i % 4], 16);
         (void)CHECK(is_empty_and_whole(heap));
         (void)CHECK_EQ(largest_allocation(heap), largest);
         /* As many fit the second time. */

@@ -1,5 +1,12 @@
-/* The shadow behind shadow.h. Costs O(live blocks) for each new block: it looks for overlaps one by one. */
+/*
+ * The shadow behind shadow.h.
+ *
+ * A new block is compared with the live ones one by one, up to a limit: with more of them an overlap still shows, when
+ * the bytes of the block that was overwritten are compared.
+ */
 #include "shadow.h"
+
+enum { MOST_COMPARED = 128 };
 
 static Shadow the_shadow;
 
@@ -12,8 +19,8 @@ Shadow *shadow_of(KnHeap *heap) {
 }
 
 static bool overlaps_none(const Shadow *shadow, const uint8_t *at, size_t bytes, size_t except) {
-    size_t i;
-    for (i = 0; i < shadow->count; i++) {
+    size_t i = shadow->count > MOST_COMPARED ? shadow->count - MOST_COMPARED : 0;
+    for (; i < shadow->count; i++) {
         const ShadowBlock *other = &shadow->blocks[i];
         /* A block of no bytes has an address of its own too. */
         size_t other_bytes = other->bytes == 0 ? 1 : other->bytes;
@@ -122,27 +129,32 @@ bool shadow_aligned_realloc(Shadow *shadow, size_t index, size_t alignment, size
     return true;
 }
 
-/* The index of the block to free next; `turn` counts the frees so far. */
+/* The index of the block to free next; `turn` counts the frees so far. Blocks stand in the table as they came. */
 static size_t next_to_free(const Shadow *shadow, ShadowOrder order, size_t turn) {
-    size_t i, chosen = 0;
     if (order == SHADOW_RANDOM) {
         return random_below(shadow->count);
     }
-    if (order == SHADOW_EVERY_SECOND) {
+    if (order == SHADOW_EVERY_SECOND && turn % 2 == 0) {
         /* shadow_free moves the last block into the hole, so this leaves gaps all over before it fills them. */
-        return turn % 2 == 0 ? (turn / 2) % shadow->count : shadow->count - 1;
+        return (turn / 2) % shadow->count;
     }
-    for (i = 1; i < shadow->count; i++) {
-        bool older = shadow->blocks[i].seed < shadow->blocks[chosen].seed;
-        if (older == (order == SHADOW_OLDEST_FIRST)) {
-            chosen = i;
-        }
+    return shadow->count - 1;
+}
+
+static void turn_round(Shadow *shadow) {
+    size_t low = 0, high = shadow->count;
+    while (low + 1 < high) {
+        ShadowBlock block = shadow->blocks[--high];
+        shadow->blocks[high] = shadow->blocks[low];
+        shadow->blocks[low++] = block;
     }
-    return chosen;
 }
 
 void shadow_free_all(Shadow *shadow, ShadowOrder order, size_t check_every) {
     size_t turn;
+    if (order == SHADOW_OLDEST_FIRST) {
+        turn_round(shadow);
+    }
     for (turn = 0; shadow->count > 0; turn++) {
         shadow_free(shadow, next_to_free(shadow, order, turn));
         if (check_every != 0 && turn % check_every == 0) {

@@ -44,6 +44,8 @@ const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werro
 /// What every program is built of besides its own file.
 const COMMON: [&str; 2] = ["c_tests/harness.c", "c_tests/shadow.c"];
 
+/// Of how many failures the output is shown.
+const MOST_SHOWN: usize = 8;
 /// The longest that a program may run, on the host or in the emulator.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -304,12 +306,12 @@ fn arguments(name: &str, suite: &Suite, configuration: &str) -> Vec<PathBuf> {
 
 // ---------------------------------------------------------------- telling
 
-/// The ends of the outputs of what failed.
+/// The ends of the outputs of what failed; beyond the first few, the list of failures has to do.
 fn show_failures(outcomes: &[Outcome]) {
-    for outcome in outcomes {
+    let failed = |outcome: &&Outcome| !outcome.ended.as_ref().is_ok_and(|ended| ended.verdict().is_ok());
+    for outcome in outcomes.iter().filter(failed).take(MOST_SHOWN) {
         let text = match &outcome.ended {
-            Ok(ended) if ended.verdict().is_err() => std::fs::read_to_string(&ended.log).unwrap_or_default(),
-            Ok(_) => continue,
+            Ok(ended) => std::fs::read_to_string(&ended.log).unwrap_or_default(),
             Err(error) => format!("{error:#}"),
         };
         announce(format!("{} [{}] failed", outcome.program, outcome.configuration));

@@ -38,7 +38,6 @@ const FLAGS: [&str; 6] = ["-Iinclude", "-Ic_tests", "-Wall", "-Wextra", "-Wpedan
 /// What we read of the harness's figures.
 #[derive(Deserialize)]
 struct Figures {
-    instructions: u64,
     stack: Option<Stack>,
 }
 
@@ -110,14 +109,7 @@ fn build_and_run(
 ) -> (Result<program::Ended>, Option<u64>) {
     let ended = capture(&mut build).and_then(|_| program::run(&mut run, log, LIMIT));
     let figures = ended.as_ref().ok().and_then(|_| figures(json).ok());
-    let stack = figures.as_ref().and_then(|figures| figures.stack.as_ref()).map(|stack| stack.worst);
-    if let Some(figures) = figures {
-        note(format!(
-            "{}: {} million instructions",
-            log.file_stem().unwrap_or_default().to_string_lossy(),
-            figures.instructions / 1_000_000
-        ));
-    }
+    let stack = figures.and_then(|figures| figures.stack).map(|stack| stack.worst);
     (ended, stack)
 }
 
