@@ -23,7 +23,7 @@
 use super::bits::{log2, lowest, WORD_BITS};
 use super::layout::{Layout, Link, Region};
 use super::status::KnStatus;
-use super::{CHECKED, FULLY};
+use super::CHECKED;
 
 /// Sizes up to this many granules have a bin each.
 pub(crate) const EXACT: usize = 32;
@@ -159,15 +159,14 @@ fn named_bin<L: Layout>(previous: usize) -> usize {
     previous & if L::Link::BYTES == 2 { 127 } else { 255 }
 }
 
-/// Whether `next` may be written to as the block behind `block` in its list: an index of the region,
-/// and with `checks-full` one that names `block` back.
+/// Whether `next` is an index of the region whose block names `block` as its previous one.
 ///
 /// # Safety
 /// `region` is live.
 #[inline(always)]
 pub(crate) unsafe fn names<L: Layout>(region: Region<L>, next: usize, block: usize) -> bool {
     // SAFETY: the link is read only in a block of this region.
-    unsafe { region.holds(next) && (!FULLY || region.field(next, 0).read().get() == block) }
+    unsafe { region.holds(next) && region.field(next, 0).read().get() == block }
 }
 
 /// Takes a free block out of its bin, or changes nothing and says that its links are spoiled.

@@ -183,6 +183,7 @@ unsafe fn check_region<L: Layout>(region: Region<L>) -> KnStatus {
             if used {
                 used_granules += size;
                 used_blocks += 1;
+                sound &= super::guard::intact(region.granule(block), size * L::GRANULE - L::LEAD);
             } else {
                 free_blocks += 1;
                 sound &= !last_was_free && linked_well(region, block, size);

@@ -1,26 +1,25 @@
 //! What the feature `checks-full` adds to each call.
 //!
 //! Guarantees, with the feature
-//! * Before each allocation the whole heap is verified; a contradiction is told to the error hook.
-//! * Each block ends in a guard of [`PAD`] bytes: a write of one to eight bytes behind the block,
-//!   or of one behind its requested size when that fills it, is found when the block is freed or
-//!   resized.
-//! * New memory is filled with `0xA5`, freed memory with `0xDD`.
+//! * Before each call that changes the heap all of it is verified, guards included. A contradiction is
+//!   told to the error hook, and the call is refused: null, or `Corrupt`.
+//! * Each block ends in a guard of [`PAD`] bytes, whose overwriting [`KnHeap::check`] finds.
+//! * Freed memory is filled with `0xDD`.
 //!
 //! Without the feature every function here compiles to nothing.
 //!
 //! ```text
-//!   | payload ……………………………………… | A5 guard bytes: address-dependent word, twice |
+//!   | payload ……………………………………… | guard: a word made of the address |
 //!   ^ at                        ^ at + usable_size
 //! ```
 
 use super::layout::KnHeap;
 use super::status::KnStatus;
+use super::FULLY;
 use crate::port;
 
-const FULL: bool = cfg!(feature = "checks-full");
 /// Bytes of guard behind each block.
-pub(crate) const PAD: usize = if FULL { 8 } else { 0 };
+pub(crate) const PAD: usize = if FULLY { 8 } else { 0 };
 
 /// The size to ask a region for.
 #[inline(always)]
@@ -34,19 +33,21 @@ pub(crate) fn unpadded(bytes: usize) -> usize {
     bytes.saturating_sub(PAD)
 }
 
-/// Verifies the heap before a call that changes it.
+/// Verifies the heap before a call that changes it; false if the call is to be refused.
 ///
 /// # Safety
 /// `heap` is live.
 #[inline(always)]
-pub(crate) unsafe fn before(heap: *mut KnHeap) {
-    if FULL {
-        // SAFETY: the caller's word.
-        let status = unsafe { KnHeap::check(heap) };
-        if status != KnStatus::Ok {
-            port::report(status, heap.cast(), status.name());
-        }
+pub(crate) unsafe fn before(heap: *mut KnHeap) -> bool {
+    if !FULLY {
+        return true;
     }
+    // SAFETY: the caller's word.
+    let status = unsafe { KnHeap::check(heap) };
+    if status != KnStatus::Ok {
+        port::report(status, heap.cast(), status.name());
+    }
+    status == KnStatus::Ok
 }
 
 /// Sets the guard of a block that was allocated or resized.
@@ -55,7 +56,7 @@ pub(crate) unsafe fn before(heap: *mut KnHeap) {
 /// `at` is a used block of the heap, or null.
 #[inline(always)]
 pub(crate) unsafe fn fresh(heap: *mut KnHeap, at: *mut u8) {
-    if FULL && !at.is_null() {
+    if FULLY && !at.is_null() {
         // SAFETY: the block is `size` bytes long, guard included.
         unsafe {
             let size = KnHeap::block_size(heap, at);
@@ -64,41 +65,26 @@ pub(crate) unsafe fn fresh(heap: *mut KnHeap, at: *mut u8) {
     }
 }
 
-/// Verifies a used block's guard; anything that is not a used block passes, to be refused by name.
+/// Whether the guard of the block of `size` bytes at `at`, guard included, is as it was set.
 ///
 /// # Safety
-/// `heap` is live.
+/// The block lies in the heap.
 #[inline(always)]
-pub(crate) unsafe fn intact(heap: *mut KnHeap, at: *mut u8) -> KnStatus {
-    if FULL {
-        // SAFETY: the block is `size` bytes long, guard included.
-        unsafe {
-            let size = KnHeap::block_size(heap, at);
-            if size >= PAD && place(at, size).read_unaligned() != word(at) {
-                return KnStatus::Corrupt;
-            }
-        }
-    }
-    KnStatus::Ok
+pub(crate) unsafe fn intact(at: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller's word.
+    !FULLY || (size >= PAD && unsafe { place(at, size).read_unaligned() } == word(at))
 }
 
-/// Verifies a block's guard and poisons its bytes before it is freed.
+/// Poisons a block's bytes before it is freed; anything that is not a used block is left alone.
 ///
 /// # Safety
-/// `heap` is live; the block's bytes are not used any more.
+/// `heap` is live and sound; the block's bytes are not used any more.
 #[inline(always)]
-pub(crate) unsafe fn dying(heap: *mut KnHeap, at: *mut u8) -> KnStatus {
-    if FULL {
+pub(crate) unsafe fn dying(heap: *mut KnHeap, at: *mut u8) {
+    if FULLY {
         // SAFETY: the caller's word.
-        unsafe {
-            let status = intact(heap, at);
-            if status == KnStatus::Ok {
-                at.write_bytes(0xDD, KnHeap::block_size(heap, at));
-            }
-            return status;
-        }
+        unsafe { at.write_bytes(0xDD, KnHeap::block_size(heap, at)) };
     }
-    KnStatus::Ok
 }
 
 /// Where the guard of a block of `size` bytes stands.

@@ -25,7 +25,7 @@
 
 use super::layout::{KnLayout, Layout, Link, Region, Used};
 use super::status::KnStatus;
-use super::{CHECKED, FULLY};
+use super::CHECKED;
 
 /// The header layout with fields of type `K` and granules of `GRANULE` bytes.
 pub(crate) struct Header<K, const GRANULE: usize>(core::marker::PhantomData<K>);
@@ -100,12 +100,7 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
             let behind = block + used.size;
             let right = own_size(region, behind).read().get();
             if right & K::USED == 0 {
-                // Its left size was right, and that is what an overflow spoils first.
-                let sound = match FULLY {
-                    true => Self::ends_agree(region, behind, right),
-                    false => region.spans(behind, right),
-                };
-                if CHECKED && !sound {
+                if CHECKED && !Self::ends_agree(region, behind, right) {
                     return Err(KnStatus::Corrupt);
                 }
                 used.right = right;
@@ -191,12 +186,6 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool {
         // SAFETY: the header behind is read only if it is in the region.
         unsafe { size.wrapping_sub(1) < region.end() - block && left_size(region, block + size).read().get() == size }
-    }
-
-    #[inline(always)]
-    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool {
-        // SAFETY: the caller's word. A neighbour's overflow spoils the size before the links.
-        unsafe { Self::ends_agree(region, block, size) }
     }
 
     unsafe fn free_at_end(region: Region<Self>) -> usize {

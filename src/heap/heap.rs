@@ -162,7 +162,9 @@ impl KnHeap {
     pub unsafe fn malloc(this: *mut Self, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            guard::before(this);
+            if !guard::before(this) {
+                return null_mut();
+            }
             in_layout!(this, region => malloc_in(region, bytes))
         }
     }
@@ -178,7 +180,9 @@ impl KnHeap {
             if !is_usual(this) {
                 return Self::malloc(this, bytes);
             }
-            guard::before(this);
+            if !guard::before(this) {
+                return null_mut();
+            }
             malloc_here(Region::<Usual>::new(this), bytes)
         }
     }
@@ -191,7 +195,9 @@ impl KnHeap {
     pub unsafe fn malloc_top(this: *mut Self, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            guard::before(this);
+            if !guard::before(this) {
+                return null_mut();
+            }
             in_layout!(this, region => malloc_top_in(region, bytes))
         }
     }
@@ -225,7 +231,9 @@ impl KnHeap {
         }
         // SAFETY: the caller's word.
         unsafe {
-            guard::before(this);
+            if !guard::before(this) {
+                return null_mut();
+            }
             in_layout!(this, region => aligned_in(region, align, bytes))
         }
     }
@@ -242,9 +250,10 @@ impl KnHeap {
         }
         // SAFETY: the caller's word.
         unsafe {
-            if guard::dying(this, at) != KnStatus::Ok {
-                return refuse(KnStatus::Corrupt, at);
+            if !guard::before(this) {
+                return KnStatus::Corrupt;
             }
+            guard::dying(this, at);
             in_layout!(this, region => free_in(region, at))
         }
     }
@@ -257,7 +266,7 @@ impl KnHeap {
     pub(crate) unsafe fn free_in_line(this: *mut Self, at: *mut u8) -> KnStatus {
         // SAFETY: the caller's word.
         unsafe {
-            if cfg!(feature = "checks-full") || !is_usual(this) {
+            if super::FULLY || !is_usual(this) {
                 return Self::free(this, at);
             }
             // Null is in no region: `free_in_next` knows it.
@@ -292,12 +301,12 @@ impl KnHeap {
             if at.addr() & (align - 1) == 0 {
                 return Self::resize(this, at, align, bytes);
             }
-            let old = Self::usable_size(this, at);
+            let old = Self::block_size(this, at);
             if old == 0 {
                 Self::refuse(this, at);
                 return null_mut();
             }
-            Self::relocate(this, at, old, align, bytes)
+            Self::relocate(this, at, guard::unpadded(old), align, bytes)
         }
     }
 
@@ -306,8 +315,7 @@ impl KnHeap {
     unsafe fn resize(this: *mut Self, at: *mut u8, align: usize, bytes: usize) -> *mut u8 {
         // SAFETY: the chain's links are regions of this heap, or null.
         unsafe {
-            if guard::intact(this, at) != KnStatus::Ok {
-                refuse(KnStatus::Corrupt, at);
+            if !guard::before(this) {
                 return null_mut();
             }
             let mut each = this;
@@ -318,7 +326,7 @@ impl KnHeap {
                         return place;
                     }
                     Found::Here(Ok(Resized::Elsewhere(old))) => {
-                        return Self::relocate(this, at, old, align, bytes);
+                        return Self::relocate(this, at, guard::unpadded(old), align, bytes);
                     }
                     Found::Here(Err(_)) => break,
                     Found::Elsewhere => each = (*each).next,

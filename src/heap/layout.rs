@@ -269,13 +269,6 @@ pub(crate) trait Layout: Sized + 'static {
     /// `first <= block < end`.
     unsafe fn ends_agree(region: Region<Self>, block: usize, size: usize) -> bool;
 
-    /// Whether the size read in a free block may be used: as far as an overflowing neighbour can spoil
-    /// it without spoiling what is verified anyway; with `checks-full` as [`Layout::ends_agree`].
-    ///
-    /// # Safety
-    /// `first <= block < end`.
-    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool;
-
     /// The free block that ends at the region's end, as its size, or 0.
     ///
     /// # Safety

@@ -69,15 +69,26 @@ const HUGE_SIZE_AT: usize = 16;
 /// The least size of a huge block.
 const HUGE_SIZE: usize = LONG + ((HUGE as usize + 1) << 3);
 
-/// The map word that starts with the code of `granule`: its address and the shift within it.
+/// The map word that starts with the code of the granule before `granule`: its address and the shift
+/// within it. The map has a code for the granule "before the first" too, which is 00.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+unsafe fn window_before<const G: usize>(region: Region<Map<G>>, granule: usize) -> (*mut u32, usize) {
+    // SAFETY: the caller vouches for the region.
+    let map = unsafe { (*region.this).map };
+    (map.wrapping_add(granule >> 2).cast(), (granule & 3) * 2)
+}
+
+/// The map word that starts with the code of `granule`.
 ///
 /// # Safety
 /// `region` is live.
 #[inline(always)]
 unsafe fn window<const G: usize>(region: Region<Map<G>>, granule: usize) -> (*mut u32, usize) {
-    // SAFETY: the caller vouches for the region.
-    let map = unsafe { (*region.this).map };
-    (map.wrapping_add(granule >> 2).cast(), (granule & 3) * 2)
+    // SAFETY: the caller's word.
+    unsafe { window_before(region, granule + 1) }
 }
 
 /// Reads a map word.
@@ -253,7 +264,7 @@ unsafe fn extent<const G: usize, const GIVE: bool>(
 unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, give: bool) -> Option<(usize, bool)> {
     // SAFETY: the map covers what is compared with the region's end first.
     unsafe {
-        let (at, shift) = window(region, block - 1);
+        let (at, shift) = window_before(region, block);
         if number(load(at) >> shift) != HUGE || !region.holds(block + HUGE_SIZE - 1) {
             return None;
         }
@@ -290,14 +301,22 @@ unsafe fn neighbours<const G: usize>(
         let mut used = Used { size, left: 0, right: 0 };
         if right_is_free {
             used.right = Map::free_size(region, block + size);
-            if CHECKED && !Map::plausible(region, block + size, used.right) {
+            if CHECKED && !Map::ends_agree(region, block + size, used.right) {
                 return None;
             }
         }
         if word & 8 != 0 {
             used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
             let before = block.wrapping_sub(used.left);
-            if CHECKED && (!region.holds(before) || Map::free_size(region, before) != used.left) {
+            // The code right before this block is that of a free block's first granule iff the free
+            // block has only one.
+            let single = word & 2 != 0;
+            if CHECKED
+                && (!region.holds(before)
+                    || single != (used.left == 1)
+                    || Map::free_size(region, before) != used.left
+                    || (FULLY && code(region, before) != 2))
+            {
                 return None;
             }
         }
@@ -323,8 +342,8 @@ impl<const G: usize> Layout for Map<G> {
     const KNOWS_ALL: bool = true;
 
     fn map_bytes(end: usize) -> usize {
-        // Codes for 0 ..= end, and three bytes that the last 32-bit load touches.
-        (end >> 2) + 1 + 3
+        // Codes for 0 ..= end and the one before, and three bytes that the last 32-bit load touches.
+        ((end + 1) >> 2) + 1 + 3
     }
 
     unsafe fn found(region: Region<Self>) {
@@ -343,7 +362,7 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn inspect(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
         // SAFETY: the map covers every granule of the region.
         unsafe {
-            let (near, shift) = window(region, block - 1);
+            let (near, shift) = window_before(region, block);
             let word = load(near) >> shift;
             if CHECKED && !is_head(word) {
                 return Err(KnStatus::Foreign);
@@ -365,7 +384,7 @@ impl<const G: usize> Layout for Map<G> {
         // SAFETY: the map covers every granule of the region; a block that is refused for its
         // neighbours' sake becomes used again.
         unsafe {
-            let (near, shift) = window(region, block - 1);
+            let (near, shift) = window_before(region, block);
             let word = load(near) >> shift;
             if CHECKED && !is_head(word) {
                 return Err(KnStatus::Foreign);
@@ -430,18 +449,6 @@ impl<const G: usize> Layout for Map<G> {
         }
     }
 
-    #[inline(always)]
-    unsafe fn plausible(region: Region<Self>, block: usize, size: usize) -> bool {
-        // SAFETY: the caller's word. A neighbour's overflow spoils the links before the size.
-        unsafe {
-            if FULLY {
-                Self::ends_agree(region, block, size)
-            } else {
-                region.spans(block, size)
-            }
-        }
-    }
-
     unsafe fn free_at_end(region: Region<Self>) -> usize {
         // SAFETY: the code of `end` says whether a free block lies before it.
         unsafe {
@@ -451,7 +458,7 @@ impl<const G: usize> Layout for Map<G> {
             }
             let last = usize::from(region.field(end, 0).wrapping_sub(1).read());
             let block = end.wrapping_sub(last);
-            if block >= region.first() && region.holds(block) && Self::free_size(region, block) == last {
+            if block >= region.first() && code(region, block) == 2 && Self::free_size(region, block) == last {
                 last
             } else {
                 0
@@ -462,7 +469,7 @@ impl<const G: usize> Layout for Map<G> {
     unsafe fn measure(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
         // SAFETY: sizes are compared with the region before they are followed.
         unsafe {
-            let (at, shift) = window(region, block - 1);
+            let (at, shift) = window_before(region, block);
             let word = load(at) >> shift;
             let used = word & 4 != 0;
             let size = if used {

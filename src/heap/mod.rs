@@ -48,7 +48,7 @@ pub use status::KnStatus;
 /// Whether records are verified before they are used: against double frees, foreign pointers, and
 /// whatever a write beyond a block's end spoils.
 pub(crate) const CHECKED: bool = !cfg!(feature = "checks-none");
-/// Whether records are verified that only a write at random can spoil.
+/// Whether everything is verified at each call; see `guard.rs`.
 pub(crate) const FULLY: bool = cfg!(feature = "checks-full");
 
 /// Bytes of a granule in the small layouts, and the least alignment of every payload.

@@ -272,7 +272,7 @@ unsafe fn allocate_own<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
             let size = rounded::<L>(bytes);
             if let Some((bin, block)) = search_own(region, size) {
                 let whole = L::free_size(region, block);
-                let sound = !CHECKED || L::plausible(region, block, whole);
+                let sound = !CHECKED || L::ends_agree(region, block, whole);
                 if !sound || unlink(region, block).is_err() {
                     return again(region, bin, size);
                 }
@@ -300,7 +300,7 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
     unsafe {
         let block = region.head(bin).read().get();
         let whole = L::free_size(region, block);
-        if CHECKED && (whole < size || !L::plausible(region, block, whole)) {
+        if CHECKED && (whole < size || !L::ends_agree(region, block, whole)) {
             return again(region, bin, size);
         }
         let rest = whole - size;
@@ -432,7 +432,7 @@ pub(crate) unsafe fn allocate_top<L: Layout>(region: Region<L>, bytes: usize) ->
         }
         while let Some((bin, block)) = search(region, size) {
             let whole = L::free_size(region, block);
-            let sound = !CHECKED || (whole >= size && L::plausible(region, block, whole));
+            let sound = !CHECKED || (whole >= size && L::ends_agree(region, block, whole));
             if !sound || remove(region, bin, block).is_err() {
                 spoiled(region, bin, block);
                 continue;
@@ -460,7 +460,7 @@ pub(crate) unsafe fn allocate_aligned<L: Layout>(region: Region<L>, align: usize
     unsafe {
         while let Some((bin, block)) = search(region, roomy) {
             let whole = L::free_size(region, block);
-            let sound = !CHECKED || (whole >= roomy && L::plausible(region, block, whole));
+            let sound = !CHECKED || (whole >= roomy && L::ends_agree(region, block, whole));
             if !sound || remove(region, bin, block).is_err() {
                 spoiled(region, bin, block);
                 continue;
