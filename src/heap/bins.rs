@@ -106,11 +106,30 @@ pub(crate) unsafe fn highest<L: Layout>(region: Region<L>) -> Option<usize> {
 ///
 /// # Safety
 /// The granules are free, in no bin, and the layout's other records already say so.
-#[cfg_attr(not(feature = "small-code"), inline(always))]
-#[cfg_attr(feature = "small-code", inline(never))]
+#[inline(always)]
 pub(crate) unsafe fn link<L: Layout>(region: Region<L>, block: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe { push(region, bin_of(size), block, size) };
+}
+
+/// [`link`], called: for where speed matters less than one more copy.
+///
+/// # Safety
+/// As [`link`].
+#[inline(never)]
+pub(crate) unsafe fn link_called<L: Layout>(region: Region<L>, block: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe { link(region, block, size) };
+}
+
+/// [`unlink`], called: for where speed matters less than one more copy.
+///
+/// # Safety
+/// As [`unlink`].
+#[inline(never)]
+pub(crate) unsafe fn unlink_called<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe { unlink(region, block) }
 }
 
 /// As [`link`], for blocks of up to [`EXACT`] granules.
@@ -123,7 +142,7 @@ pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size
     unsafe {
         core::hint::assert_unchecked(0 < size && size <= EXACT);
         if cfg!(feature = "small-code") {
-            link(region, block, size);
+            link_called(region, block, size);
         } else {
             push(region, size - 1, block, size);
         }
@@ -173,8 +192,7 @@ pub(crate) unsafe fn names<L: Layout>(region: Region<L>, next: usize, block: usi
 ///
 /// # Safety
 /// `region` is live and `block` one of its indices.
-#[cfg_attr(not(feature = "small-code"), inline(always))]
-#[cfg_attr(feature = "small-code", inline(never))]
+#[inline(always)]
 pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
     // SAFETY: `previous` and `next` are followed only after they are known to be a bin or an
     // index of this region.

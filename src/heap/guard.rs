@@ -72,7 +72,7 @@ pub(crate) unsafe fn fresh(heap: *mut KnHeap, at: *mut u8) {
 #[inline(always)]
 pub(crate) unsafe fn intact(at: *mut u8, size: usize) -> bool {
     // SAFETY: the caller's word.
-    !FULLY || (size >= PAD && unsafe { place(at, size).read_unaligned() } == word(at))
+    !FULLY || (size.checked_sub(PAD).is_some() && unsafe { place(at, size).read_unaligned() } == word(at))
 }
 
 /// Poisons a block's bytes before it is freed; anything that is not a used block is left alone.

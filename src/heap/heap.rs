@@ -75,8 +75,10 @@ unsafe fn is_usual(this: *mut KnHeap) -> bool {
         KnLayout::Compact => (COMPACT, MAP || WIDE),
         _ => (WIDE, MAP || COMPACT),
     };
+    // There a jump more is worth less than one more copy of the code.
+    const PLAIN: bool = cfg!(any(target_pointer_width = "64", feature = "small-code"));
     // SAFETY: the callers' word: a live region.
-    built && (!others || unsafe { (*this).layout } == Usual::KIND as u8)
+    built && !PLAIN && (!others || unsafe { (*this).layout } == Usual::KIND as u8)
 }
 
 /// The layout that `Auto` means for so many bytes.
@@ -375,10 +377,7 @@ impl KnHeap {
         while !each.is_null() {
             // SAFETY: the chain's links are regions of this heap, or null.
             unsafe {
-                let size = in_layout!(each, region => match region.index_of(at) {
-                    Some(block) => Some(region::usable(region, block)),
-                    None => None,
-                });
+                let size = in_layout!(each, region => region.index_of(at).map(|block| region::usable(region, block)));
                 if let Some(size) = size {
                     return size;
                 }
@@ -401,9 +400,8 @@ impl KnHeap {
         while !each.is_null() {
             // SAFETY: the chain's links are regions of this heap, or null.
             unsafe {
-                let verdict = in_layout!(each, region => match region.index_of(at) {
-                    Some(block) => Some(super::check::verdict(region, block)),
-                    None => None,
+                let verdict = in_layout!(each, region => {
+                    region.index_of(at).map(|block| super::check::verdict(region, block))
                 });
                 if let Some(status) = verdict {
                     return refuse(status, at);
@@ -449,7 +447,7 @@ enum Found<T> {
 /// # Safety
 /// As [`KnHeap::malloc`].
 #[inline(never)]
-unsafe fn malloc_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+pub(super) unsafe fn malloc_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe { malloc_here(region, bytes) }
 }
@@ -506,11 +504,10 @@ pub(super) unsafe fn malloc_in_next(this: *mut KnHeap, bytes: usize) -> *mut u8 
 unsafe fn aligned_in<L: Layout>(region: Region<L>, align: usize, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word; the chain's links are regions of this heap, or null.
     unsafe {
-        let at = if align <= L::GRANULE {
-            region::allocate(region, guard::padded(bytes))
-        } else {
-            region::allocate_aligned(region, align, guard::padded(bytes))
-        };
+        if align <= L::GRANULE {
+            return malloc_in(region, bytes);
+        }
+        let at = region::allocate_aligned(region, align, guard::padded(bytes));
         if at.is_null() {
             let next = (*region.this).next;
             if next.is_null() {

@@ -64,8 +64,10 @@ const HUGE: u32 = (1 << DIGITS) - 1;
 const DIGITS: u32 = 10;
 /// How far the number's odd bits are moved, to stand behind its even ones.
 const APART: u32 = DIGITS - 1;
-/// Granules from a huge block's first to the codes that hold its size, 16 bits of 2 each.
+/// Granules behind a huge block's first, at least, where the word starts that holds its size.
 const HUGE_SIZE_AT: usize = 16;
+/// Granules behind a huge block's first where nothing is recorded any more.
+const HUGE_END: usize = HUGE_SIZE_AT + 4 + 16;
 /// The least size of a huge block.
 const HUGE_SIZE: usize = LONG + ((HUGE as usize + 1) << 3);
 
@@ -161,34 +163,42 @@ fn number(word: u32) -> u32 {
     (spread | spread >> APART) & HUGE
 }
 
-/// Writes or erases the size of a huge block, by an exclusive-or.
+/// The word of the map that holds the size of a huge block: 16 bits, one in each of 16 codes, the
+/// odd ones behind the even ones.
 ///
 /// # Safety
 /// The block lies in the region and is at least [`HUGE_SIZE`] granules long.
+#[inline(always)]
+unsafe fn huge_word<const G: usize>(region: Region<Map<G>>, block: usize) -> *mut u32 {
+    // A multiple of four granules is a whole byte of the map.
+    // SAFETY: the caller's word.
+    unsafe { window_before(region, (block + HUGE_SIZE_AT + 4) & !3).0 }
+}
+
+/// Writes or erases the size of a huge block, by an exclusive-or.
+///
+/// # Safety
+/// As [`huge_word`].
 #[cold]
 #[inline(never)]
 unsafe fn toggle_huge<const G: usize>(region: Region<Map<G>>, block: usize, size: usize) {
-    for bit in 0..16 {
-        if size >> bit & 1 != 0 {
-            // SAFETY: a huge block is longer than its digits.
-            unsafe { flip(region, block + HUGE_SIZE_AT + bit) };
-        }
+    // SAFETY: a huge block is longer than what it records.
+    unsafe {
+        let at = huge_word(region, block);
+        let size = size as u32;
+        store(at, load(at) ^ ((size & 0x5555) | (size & 0xAAAA) << 15) << 1);
     }
 }
 
 /// Reads the size of a huge block.
 ///
 /// # Safety
-/// As [`toggle_huge`].
-#[cold]
-#[inline(never)]
+/// As [`huge_word`].
+#[inline(always)]
 unsafe fn huge_size<const G: usize>(region: Region<Map<G>>, block: usize) -> usize {
-    let mut size = 0;
-    for bit in 0..16 {
-        // SAFETY: a huge block is longer than its digits.
-        size |= ((unsafe { code(region, block + HUGE_SIZE_AT + bit) } >> 1) as usize) << bit;
-    }
-    size
+    // SAFETY: a huge block is longer than what it records.
+    let spread = unsafe { load(huge_word(region, block)) } >> 1;
+    ((spread | spread >> 15) & 0xFFFF) as usize
 }
 
 /// Makes `size` granules at `block` used if they are free and free if they are used.
@@ -487,7 +497,7 @@ impl<const G: usize> Layout for Map<G> {
             }
             // Nothing but a long used block's mark and digits may stand inside a block.
             let skip = match used {
-                true if size >= HUGE_SIZE => HUGE_SIZE_AT + 16,
+                true if size >= HUGE_SIZE => HUGE_END,
                 true if size > SHORT => LONG,
                 _ => 1,
             };

@@ -33,10 +33,10 @@
 //! `sys_heap`, here only when nothing larger is free; the double-ended use is that of Knuth's
 //! "A-stack and B-stack".
 
-use super::bins::{abandon, bin_of, find, find_in_words, highest, large_bin, least_in, link, link_small};
-use super::bins::{names, pop, unlink, EXACT};
+use super::bins::{abandon, bin_of, find, find_in_words, highest, large_bin, least_in, link, link_called, link_small};
+use super::bins::{names, pop, unlink, unlink_called, EXACT};
 use super::bits::lowest;
-use super::layout::{KnHeap, Layout, Link, Region, Tally};
+use super::layout::{KnHeap, Layout, Link, Region, Tally, Used};
 use super::status::KnStatus;
 use super::CHECKED;
 use crate::port;
@@ -273,12 +273,12 @@ unsafe fn allocate_own<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
             if let Some((bin, block)) = search_own(region, size) {
                 let whole = L::free_size(region, block);
                 let sound = !CHECKED || L::ends_agree(region, block, whole);
-                if !sound || unlink(region, block).is_err() {
+                if !sound || unlink_called(region, block).is_err() {
                     return again(region, bin, size);
                 }
-                L::take(region, block, whole, block, size);
+                take_called(region, block, whole, block, size);
                 if whole != size {
-                    link(region, block + size, whole - size);
+                    link_called(region, block + size, whole - size);
                 }
                 count(region, size);
                 return region.granule(block);
@@ -316,7 +316,7 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
             }
             L::take(region, block, whole, block, size);
             if rest != 0 {
-                link(region, block + size, rest);
+                link_here(region, block + size, rest);
             }
         }
         count(region, size);
@@ -347,7 +347,7 @@ unsafe fn again<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
     // SAFETY: the caller's word. Each time there is a bin less.
     unsafe {
         spoiled(region, bin, region.head(bin).read().get());
-        allocate(region, size * L::GRANULE - L::LEAD)
+        super::heap::malloc_in(region, super::guard::unpadded(size * L::GRANULE - L::LEAD))
     }
 }
 
@@ -355,7 +355,7 @@ unsafe fn again<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
 ///
 /// # Safety
 /// `block` is the head of `bin`, or a block of it.
-#[inline(always)]
+#[inline(never)]
 unsafe fn remove<L: Layout>(region: Region<L>, bin: usize, block: usize) -> Result<(), KnStatus> {
     // SAFETY: the caller's word.
     unsafe {
@@ -399,13 +399,13 @@ unsafe fn replace<L: Layout>(region: Region<L>, bin: usize, block: usize, other:
 unsafe fn cut<L: Layout>(region: Region<L>, block: usize, whole: usize, at: usize, size: usize) -> *mut u8 {
     // SAFETY: the three parts lie within the free block.
     unsafe {
-        L::take(region, block, whole, at, size);
+        take_called(region, block, whole, at, size);
         let (before, behind) = (at - block, block + whole - at - size);
         if before != 0 {
-            link(region, block, before);
+            link_called(region, block, before);
         }
         if behind != 0 {
-            link(region, at + size, behind);
+            link_called(region, at + size, behind);
         }
         count(region, size);
         region.granule(at)
@@ -426,7 +426,7 @@ pub(crate) unsafe fn allocate_top<L: Layout>(region: Region<L>, bytes: usize) ->
         let last = L::free_at_end(region);
         if last >= size {
             let block = region.end() - last;
-            if unlink(region, block).is_ok() {
+            if unlink_called(region, block).is_ok() {
                 return cut(region, block, last, block + last - size, size);
             }
         }
@@ -473,6 +473,38 @@ pub(crate) unsafe fn allocate_aligned<L: Layout>(region: Region<L>, align: usize
     }
 }
 
+/// [`link`] in line, or called in a build for little code.
+///
+/// # Safety
+/// As [`link`].
+#[inline(always)]
+unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if cfg!(feature = "small-code") {
+            link_called(region, block, size);
+        } else {
+            link(region, block, size);
+        }
+    }
+}
+
+/// [`unlink`] in line, or called in a build for little code.
+///
+/// # Safety
+/// As [`unlink`].
+#[inline(always)]
+unsafe fn unlink_here<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe {
+        if cfg!(feature = "small-code") {
+            unlink_called(region, block)
+        } else {
+            unlink(region, block)
+        }
+    }
+}
+
 /// Gives the used block at `block` back; its size, or why it is refused.
 ///
 /// # Safety
@@ -485,24 +517,44 @@ pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Resu
         let used = L::give(region, block)?;
         let before = block - used.left;
         if used.left != 0 {
-            if let Err(status) = unlink(region, before) {
+            if let Err(status) = unlink_here(region, before) {
                 L::take_back(region, block, used);
                 return Err(status);
             }
         }
         if used.right != 0 {
-            if let Err(status) = unlink(region, block + used.size) {
+            if let Err(status) = unlink_here(region, block + used.size) {
                 L::take_back(region, block, used);
                 if used.left != 0 {
-                    link(region, before, used.left);
+                    link_here(region, before, used.left);
                 }
                 return Err(status);
             }
         }
-        link(region, before, used.left + used.size + used.right);
+        link_here(region, before, used.left + used.size + used.right);
         region.tally().write(region.tally().read().minus(used.size));
         Ok(used.size)
     }
+}
+
+/// [`Layout::inspect`], called: for where speed matters less than one more copy.
+///
+/// # Safety
+/// As [`Layout::inspect`].
+#[inline(never)]
+unsafe fn inspect_called<L: Layout>(region: Region<L>, block: usize) -> Result<Used, KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe { L::inspect(region, block) }
+}
+
+/// [`Layout::take`], called: for where speed matters less than one more copy.
+///
+/// # Safety
+/// As [`Layout::take`].
+#[inline(never)]
+unsafe fn take_called<L: Layout>(region: Region<L>, block: usize, whole: usize, at: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe { L::take(region, block, whole, at, size) };
 }
 
 /// What [`resize`] did.
@@ -526,7 +578,7 @@ pub(crate) unsafe fn resize<L: Layout>(
 ) -> Result<Resized, KnStatus> {
     // SAFETY: as in `release`; what is linked as free lies behind what stays used.
     unsafe {
-        let used = L::inspect(region, block)?;
+        let used = inspect_called(region, block)?;
         let here = Ok(Resized::At(region.granule(block)));
         let elsewhere = Ok(Resized::Elsewhere(used.size * L::GRANULE - L::LEAD));
         let Some(size) = granules::<L>(bytes) else {
@@ -539,11 +591,11 @@ pub(crate) unsafe fn resize<L: Layout>(
         let room = used.size + used.right;
         if size <= room {
             if used.right != 0 {
-                unlink(region, block + used.size)?;
+                unlink_called(region, block + used.size)?;
             }
             L::resize(region, block, used, size);
             if room != size {
-                link(region, block + size, room - size);
+                link_called(region, block + size, room - size);
             }
             if size < used.size {
                 region.tally().write(tally.shrunk(used.size - size));
@@ -558,10 +610,10 @@ pub(crate) unsafe fn resize<L: Layout>(
         if used.left == 0 || size > room || place.addr() & (align - 1) != 0 {
             return elsewhere;
         }
-        unlink(region, before)?;
+        unlink_called(region, before)?;
         if used.right != 0 {
-            if let Err(status) = unlink(region, block + used.size) {
-                link(region, before, used.left);
+            if let Err(status) = unlink_called(region, block + used.size) {
+                link_called(region, before, used.left);
                 return Err(status);
             }
         }
@@ -569,9 +621,9 @@ pub(crate) unsafe fn resize<L: Layout>(
         // Before anything is written behind the new block: its rest may begin inside the old one.
         let old = region.granule(block);
         core::ptr::copy(old, place, used.size * L::GRANULE - L::LEAD);
-        L::take(region, before, room, before, size);
+        take_called(region, before, room, before, size);
         if room != size {
-            link(region, before + size, room - size);
+            link_called(region, before + size, room - size);
         }
         note_peak(region, tally.grown(size - used.size));
         Ok(Resized::At(place))
@@ -584,7 +636,7 @@ pub(crate) unsafe fn resize<L: Layout>(
 /// `region` is live and `first <= block < end`.
 pub(crate) unsafe fn usable<L: Layout>(region: Region<L>, block: usize) -> usize {
     // SAFETY: the caller's word.
-    match unsafe { L::inspect(region, block) } {
+    match unsafe { inspect_called(region, block) } {
         Ok(used) => used.size * L::GRANULE - L::LEAD,
         Err(_) => 0,
     }
