@@ -52,6 +52,8 @@ pub struct Findings {
     pub fits: BTreeMap<Contender, Fit>,
     pub counts: BTreeMap<(Machine, Contender), Counts>,
     pub sizes: BTreeMap<(Machine, Contender), u64>,
+    /// The commit that was measured, `-dirty` if files were changed since; empty outside a Git checkout.
+    pub commit: String,
 }
 
 impl Findings {
@@ -79,7 +81,9 @@ pub fn run(args: Args) -> Result<()> {
     // Figures that a twin shares are not measured twice.
     let alone = |one: &Contender| one.twin().is_none_or(|twin| !chosen.contains(&twin));
     let mut programs = BTreeMap::new();
-    let mut findings = Findings::default();
+    // Asked before anything is built: the figures are those of the sources as they are now.
+    let commit = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
+    let mut findings = Findings { commit: commit.trim().to_owned(), ..Findings::default() };
     for machine in [Machine::M4, Machine::M0] {
         for contender in &chosen {
             programs.insert((machine, *contender), contenders::program(*contender, machine, &assembly)?);

@@ -218,8 +218,12 @@ pub fn store(findings: &Findings, directory: &Path) -> Result<()> {
 pub fn document(findings: &Findings, path: &Path) -> Result<()> {
     let mut tables = all(findings);
     let targets = tables.pop().context("no table of targets")?;
+    let commit = match findings.commit.as_str() {
+        "" => String::new(),
+        commit => format!("\nMeasured at commit `{commit}`.\n"),
+    };
     let text = format!(
-        "{}\n## {}\n\n{}\n\n{}\n{}\n{}\n",
+        "{}{commit}\n## {}\n\n{}\n\n{}\n{}\n{}\n",
         include_str!("figures-head.md"),
         targets.title,
         targets.markdown(),
