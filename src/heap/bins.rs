@@ -132,6 +132,38 @@ pub(crate) unsafe fn unlink_called<L: Layout>(region: Region<L>, block: usize) -
     unsafe { unlink(region, block) }
 }
 
+/// [`link`] in line, or called in a build for little code.
+///
+/// # Safety
+/// As [`link`].
+#[inline(always)]
+pub(crate) unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if cfg!(feature = "small-code") {
+            link_called(region, block, size);
+        } else {
+            link(region, block, size);
+        }
+    }
+}
+
+/// [`unlink`] in line, or called in a build for little code.
+///
+/// # Safety
+/// As [`unlink`].
+#[inline(always)]
+pub(crate) unsafe fn unlink_here<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe {
+        if cfg!(feature = "small-code") {
+            unlink_called(region, block)
+        } else {
+            unlink(region, block)
+        }
+    }
+}
+
 /// As [`link`], for blocks of up to [`EXACT`] granules.
 ///
 /// # Safety

@@ -14,9 +14,9 @@ use core::ffi::c_void;
 
 use super::bins::{bin_of, find};
 use super::bits::WORD_BITS;
+use super::found::largest_free;
 use super::heap::in_layout;
 use super::layout::{KnHeap, KnLayout, Layout, Link, Region, Tally};
-use super::region::largest_free;
 use super::status::KnStatus;
 use super::{CompactLayout, MapLayout, WideLayout};
 

@@ -10,15 +10,15 @@
 //!   KnHeap (in region 0) --next--> control block (in region 1) --next--> … --> null
 //! ```
 //!
-//! Costs: a call's cost in one region (see `region.rs`), and 6 instructions for each region that is
+//! Costs: a call's cost in one region (see `allocate.rs`), and 6 instructions for each region that is
 //! passed over.
 
 use core::ptr::{copy_nonoverlapping, null_mut};
 
-use super::guard;
 use super::layout::{KnHeap, KnHeapConfig, KnLayout, Layout, Region};
-use super::region::{self, Resized};
+use super::release::{self, Resized};
 use super::status::KnStatus;
+use super::{allocate, found, guard};
 use super::{CompactLayout, MapLayout, WideLayout};
 use crate::port;
 
@@ -128,9 +128,9 @@ impl KnHeap {
         // SAFETY: the caller's word.
         unsafe {
             match layout {
-                KnLayout::Map if MAP => region::found::<MapLayout>(memory, bytes),
-                KnLayout::Compact if COMPACT => region::found::<CompactLayout>(memory, bytes),
-                KnLayout::Wide if WIDE => region::found::<WideLayout>(memory, bytes),
+                KnLayout::Map if MAP => found::found::<MapLayout>(memory, bytes),
+                KnLayout::Compact if COMPACT => found::found::<CompactLayout>(memory, bytes),
+                KnLayout::Wide if WIDE => found::found::<WideLayout>(memory, bytes),
                 _ => null_mut(),
             }
         }
@@ -377,7 +377,7 @@ impl KnHeap {
         while !each.is_null() {
             // SAFETY: the chain's links are regions of this heap, or null.
             unsafe {
-                let size = in_layout!(each, region => region.index_of(at).map(|block| region::usable(region, block)));
+                let size = in_layout!(each, region => region.index_of(at).map(|block| release::usable(region, block)));
                 if let Some(size) = size {
                     return size;
                 }
@@ -458,7 +458,7 @@ pub(super) unsafe fn malloc_in<L: Layout>(region: Region<L>, bytes: usize) -> *m
 unsafe fn malloc_here<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
-        let at = region::allocate(region, guard::padded(bytes));
+        let at = allocate::allocate(region, guard::padded(bytes));
         guard::fresh(region.this, at);
         at
     }
@@ -470,7 +470,7 @@ unsafe fn malloc_here<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
 unsafe fn malloc_top_in<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
-        let at = region::allocate_top(region, guard::padded(bytes));
+        let at = allocate::allocate_top(region, guard::padded(bytes));
         let next = (*region.this).next;
         if at.is_null() && !next.is_null() {
             return KnHeap::malloc_top(next, bytes);
@@ -507,7 +507,7 @@ unsafe fn aligned_in<L: Layout>(region: Region<L>, align: usize, bytes: usize) -
         if align <= L::GRANULE {
             return malloc_in(region, bytes);
         }
-        let at = region::allocate_aligned(region, align, guard::padded(bytes));
+        let at = allocate::allocate_aligned(region, align, guard::padded(bytes));
         if at.is_null() {
             let next = (*region.this).next;
             if next.is_null() {
@@ -535,7 +535,7 @@ unsafe fn free_here<L: Layout>(region: Region<L>, at: *mut u8) -> KnStatus {
     // SAFETY: the caller's word.
     unsafe {
         match region.index_of(at) {
-            Some(block) => match region::release(region, block) {
+            Some(block) => match release::release(region, block) {
                 Ok(_) => KnStatus::Ok,
                 Err(_) => KnHeap::refuse(region.this, at),
             },
@@ -574,7 +574,7 @@ unsafe fn resize_in<L: Layout>(
     // SAFETY: the caller's word.
     unsafe {
         match region.index_of(at) {
-            Some(block) => Found::Here(region::resize(region, block, bytes, align)),
+            Some(block) => Found::Here(release::resize(region, block, bytes, align)),
             None => Found::Elsewhere,
         }
     }

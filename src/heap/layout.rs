@@ -1,7 +1,7 @@
 //! What differs between block layouts, and what a region's control block holds.
 //!
 //! Guarantees
-//! * The allocation algorithm ([`super::region`]) is written once, against the [`Layout`] trait;
+//! * The allocation algorithm ([`super::allocate`], [`super::release`]) is written once, against the [`Layout`] trait;
 //!   a layout only says where a block's size and its neighbours' state are recorded.
 //! * Everything a region needs lies in the memory that its owner gave: there is no static.
 //! * Each pointer is derived from the region's own pointer, never from an integer.

@@ -12,7 +12,11 @@
 //!
 //! ```text
 //!   heap.rs     KnHeap: regions in a chain, the calls of the C contract
-//!   region.rs   the algorithm, in one region
+//!   found.rs    a region is made
+//!   request.rs  bytes to granules, counting
+//!   search.rs   which free block serves
+//!   allocate.rs the algorithm in one region: taking
+//!   release.rs  and giving back, resizing
 //!   bins.rs     free blocks by size
 //!   layout.rs   the control block, and what a block layout must answer
 //!   map.rs      layout: no header, a map beside the blocks     (up to 511 KB)
@@ -27,9 +31,11 @@
 //! a *block* is a run of granules, used or free; a *bin* is the list of the free blocks of one size
 //! class; a *head* is a bin's first block.
 
+mod allocate;
 mod bins;
 mod bits;
 mod check;
+mod found;
 mod global;
 mod guard;
 mod header;
@@ -37,7 +43,9 @@ mod header;
 mod heap;
 mod layout;
 mod map;
-mod region;
+mod release;
+mod request;
+mod search;
 mod status;
 
 pub use check::{KnBlock, KnHeapStats, KN_BLOCK_FREE, KN_BLOCK_USED};

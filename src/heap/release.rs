@@ -1,0 +1,149 @@
+//! Giving blocks back and resizing them, in one region.
+//!
+//! Guarantees
+//! * Two free blocks never touch: what is given back joins its neighbours at once.
+//! * A block that is refused ([`KnStatus`]), and one that can't be resized here, is as it was.
+//! * Every step but the sliding of a resized block's bytes is bounded.
+//!
+//! ```text
+//!   release:  | free | used | free |     ->  | free                |
+//!   resize:   | used | free        |     ->  | used      | free    |      into the right neighbour
+//!             | free | used | free |     ->  | used           | free |    down over the left one
+//! ```
+//!
+//! Costs on Cortex-M4: see docs/figures.md.
+//!
+//! Source: Knuth, TAOCP 1, 2.5, algorithm C, for the merging.
+
+use super::allocate::take_called;
+use super::bins::{link_called, link_here, unlink_called, unlink_here};
+use super::layout::{Layout, Region, Tally, Used};
+use super::request::{granules, note_peak};
+use super::status::KnStatus;
+
+/// Gives the used block at `block` back; its size, or why it is refused.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+#[inline(always)]
+pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Result<usize, KnStatus> {
+    // SAFETY: the neighbours are those that the records name, and are unlinked only when their
+    // links agree.
+    unsafe {
+        let used = L::give(region, block)?;
+        let before = block - used.left;
+        if used.left != 0 {
+            if let Err(status) = unlink_here(region, before) {
+                L::take_back(region, block, used);
+                return Err(status);
+            }
+        }
+        if used.right != 0 {
+            if let Err(status) = unlink_here(region, block + used.size) {
+                L::take_back(region, block, used);
+                if used.left != 0 {
+                    link_here(region, before, used.left);
+                }
+                return Err(status);
+            }
+        }
+        link_here(region, before, used.left + used.size + used.right);
+        region.tally().write(region.tally().read().minus(used.size));
+        Ok(used.size)
+    }
+}
+
+/// [`Layout::inspect`], called: for where speed matters less than one more copy.
+///
+/// # Safety
+/// As [`Layout::inspect`].
+#[inline(never)]
+unsafe fn inspect_called<L: Layout>(region: Region<L>, block: usize) -> Result<Used, KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe { L::inspect(region, block) }
+}
+
+/// What [`resize`] did.
+pub(crate) enum Resized {
+    /// The block has the size, here; it may have moved down, its bytes with it.
+    At(*mut u8),
+    /// There is no room here: the block is as it was, and holds this many bytes.
+    Elsewhere(usize),
+}
+
+/// Resizes the used block at `block`: in place, by taking from its right neighbour, or by sliding
+/// down over its free left neighbour.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+pub(crate) unsafe fn resize<L: Layout>(
+    region: Region<L>,
+    block: usize,
+    bytes: usize,
+    align: usize,
+) -> Result<Resized, KnStatus> {
+    // SAFETY: as in `release`; what is linked as free lies behind what stays used.
+    unsafe {
+        let used = inspect_called(region, block)?;
+        let here = Ok(Resized::At(region.granule(block)));
+        let elsewhere = Ok(Resized::Elsewhere(used.size * L::GRANULE - L::LEAD));
+        let Some(size) = granules::<L>(bytes) else {
+            return elsewhere;
+        };
+        if size == used.size {
+            return here;
+        }
+        let tally = region.tally().read();
+        let room = used.size + used.right;
+        if size <= room {
+            if used.right != 0 {
+                unlink_called(region, block + used.size)?;
+            }
+            L::resize(region, block, used, size);
+            if room != size {
+                link_called(region, block + size, room - size);
+            }
+            if size < used.size {
+                region.tally().write(tally.shrunk(used.size - size));
+            } else {
+                note_peak(region, tally.grown(size - used.size));
+            }
+            return here;
+        }
+        let before = block - used.left;
+        let room = used.left + room;
+        let place = region.granule(before);
+        if used.left == 0 || size > room || place.addr() & (align - 1) != 0 {
+            return elsewhere;
+        }
+        unlink_called(region, before)?;
+        if used.right != 0 {
+            if let Err(status) = unlink_called(region, block + used.size) {
+                link_called(region, before, used.left);
+                return Err(status);
+            }
+        }
+        L::give(region, block)?;
+        // Before anything is written behind the new block: its rest may begin inside the old one.
+        let old = region.granule(block);
+        core::ptr::copy(old, place, used.size * L::GRANULE - L::LEAD);
+        take_called(region, before, room, before, size);
+        if room != size {
+            link_called(region, before + size, room - size);
+        }
+        note_peak(region, tally.grown(size - used.size));
+        Ok(Resized::At(place))
+    }
+}
+
+/// Bytes that the used block at `block` holds; 0 when it is none.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+pub(crate) unsafe fn usable<L: Layout>(region: Region<L>, block: usize) -> usize {
+    // SAFETY: the caller's word.
+    match unsafe { inspect_called(region, block) } {
+        Ok(used) => used.size * L::GRANULE - L::LEAD,
+        Err(_) => 0,
+    }
+}
