@@ -92,7 +92,7 @@ static bool fail(const char *file, int line) {
         return false;
     }
     if (run.line_open) {
-        printf(" FAILED\n");
+        printf("FAILED\n");
         run.line_open = false;
     }
     printf("    %s:%d: [%s] ", file, line, layout_name(run.config.layout));
@@ -309,7 +309,7 @@ void harness_run(const TestCase *test) {
     memset(&run, 0, sizeof run);
     run.name = test->name;
     run.line_open = true;
-    printf("  %s", test->name);
+    printf("  %s ", test->name);
     /* Whoever reads the output of a crash must see which test it was. */
     fflush(stdout);
     for (i = 0; i < sizeof all_layouts / sizeof all_layouts[0]; i++) {
@@ -319,7 +319,7 @@ void harness_run(const TestCase *test) {
     }
     totals.checks += run.checks;
     if (run.line_open) {
-        printf(" ok, %lu checks\n", (unsigned long)run.checks);
+        printf("ok, %lu checks\n", (unsigned long)run.checks);
     } else {
         printf("    %s: %lu failures\n", test->name, (unsigned long)run.failures);
     }

@@ -172,7 +172,7 @@ static void find_smallest(size_t memory_bytes) {
     KnHeap *heap;
     REQUIRE(search_memory != NULL);
     if (!completes_in(works)) {
-        printf("\n    smallest %s %s: none up to %lu bytes", trace_name(), layout_name(current_layout()),
+        printf("\n    smallest %s %s: none up to %lu bytes ", trace_name(), layout_name(current_layout()),
                (unsigned long)works);
         return;
     }
@@ -188,7 +188,7 @@ static void find_smallest(size_t memory_bytes) {
         }
     }
     thousandths = (works * 1000 + trace.peak / 2) / trace.peak;
-    printf("\n    smallest %s %s %lu bytes = %lu.%03lu of the peak", trace_name(), layout_name(current_layout()),
+    printf("\n    smallest %s %s %lu bytes = %lu.%03lu of the peak ", trace_name(), layout_name(current_layout()),
            (unsigned long)works, (unsigned long)(thousandths / 1000), (unsigned long)(thousandths % 1000));
     heap = kn_heap_create_with(search_memory, works, current_config());
     REQUIRE(heap != NULL);

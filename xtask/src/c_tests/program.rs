@@ -33,8 +33,7 @@ impl Report {
         let mut report = Report::default();
         let mut open: Option<String> = None;
         for line in output.lines() {
-            if let Some(rest) = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')) {
-                let (name, _) = rest.split_once(' ').unwrap_or((rest, ""));
+            if let Some(name) = test_begun(line) {
                 report.tests.entry(name.to_owned()).or_insert(true);
                 report.close(&mut open, false);
                 open = Some(name.to_owned());
@@ -65,6 +64,14 @@ impl Report {
     pub fn failed(&self) -> impl Iterator<Item = &str> {
         self.tests.iter().filter(|(_, passed)| !**passed).map(|(name, _)| name.as_str())
     }
+}
+
+/// The name of the test that a line begins: two blanks, the name, a blank. What a crash adds behind
+/// it, or prints on lines of its own, is no name.
+fn test_begun(line: &str) -> Option<&str> {
+    let (name, _) = line.strip_prefix("  ")?.split_once(' ')?;
+    let ordinary = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(ordinary)).then_some(name)
 }
 
 /// How a run ended.
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn a_pass_is_read() {
         let report = Report::parse(
-            "basics: Knoll 0.1.0, 64-bit\n  one ok, 12 checks\n  two\n    smallest x = 1.1 of the peak ok, 3 checks\n\
+            "basics: Knoll 0.1.0, 64-bit\n  one ok, 12 checks\n  two \n    smallest x = 1.1 of the peak ok, 3 checks\n\
              basics: PASS: 8 of 8 runs passed, 15 checks, 99 bytes compared\n",
         );
         assert!(report.passed && report.failed().next().is_none());
@@ -133,7 +140,8 @@ mod tests {
 
     #[test]
     fn failures_and_crashes_are_read() {
-        let report = Report::parse("p: Knoll\n  one FAILED\n    x.c:1: no\n  two ok, 3 checks\n  three");
+        let report =
+            Report::parse("p: Knoll\n  one FAILED\n    x.c:1: no\n  two ok, 3 checks\n  three ==12== Bad\n  #0 0x1");
         assert_eq!(report.failed().collect::<Vec<_>>(), ["one", "three"]);
         assert!(!report.passed);
     }
