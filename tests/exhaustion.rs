@@ -8,10 +8,15 @@ use knoll::heap::KnLayout;
 use knoll_shadow::layouts;
 use knoll_shadow::op::Op;
 use knoll_shadow::random::Random;
-use knoll_shadow::shadow::{Shadow, Shape};
+use knoll_shadow::shadow::{Ground, Shadow, Shape};
 
 /// Slots from here on hold what fills the heap.
 const BALLAST: u32 = 1 << 20;
+
+fn heap(layout: KnLayout, shapes: &[Shape]) -> Shadow {
+    let checked = !cfg!(feature = "checks-none");
+    Shadow::new(&Ground { layout, shapes: shapes.to_vec(), checked }).expect("heap")
+}
 
 /// A program: blocks of all kinds come, change and go.
 fn scenario(length: u32) -> Vec<Op> {
@@ -68,8 +73,7 @@ fn drain(shadow: &mut Shadow, blocks: u32) -> Result<(), String> {
 
 /// The heap is full at request `failing` and, if `for_good`, ever after.
 fn run(layout: KnLayout, program: &[Op], failing: usize, for_good: bool) -> Result<bool, String> {
-    let mut shadow = Shadow::new(layout, &[Shape { bytes: if cfg!(miri) { 4_000 } else { 40_000 }, offset: 3 }])
-        .ok_or("too small")?;
+    let mut shadow = heap(layout, &[Shape { bytes: if cfg!(miri) { 4_000 } else { 40_000 }, offset: 3 }]);
     let mut failed = false;
     for (index, &op) in program.iter().enumerate() {
         if index != failing {
@@ -135,7 +139,7 @@ fn a_region_that_comes_late_is_used_at_once() {
     for layout in layouts!() {
         let mut shapes = vec![Shape { bytes: 700, offset: 1 }];
         shapes.extend((0..60).map(|n| Shape { bytes: 1400 + 97 * n, offset: n * 5 % 64 }));
-        let mut shadow = Shadow::new(layout, &shapes).expect("heap");
+        let mut shadow = heap(layout, &shapes);
         let mut added = 0;
         for &op in &program {
             let refusals = shadow.tally.refusals;
@@ -158,8 +162,7 @@ fn a_region_that_comes_late_is_used_at_once() {
 #[test]
 fn a_heap_is_filled_and_emptied_again_and_again() {
     for layout in layouts!() {
-        let mut shadow =
-            Shadow::new(layout, &[Shape { bytes: if cfg!(miri) { 1000 } else { 5000 }, offset: 9 }]).expect("heap");
+        let mut shadow = heap(layout, &[Shape { bytes: if cfg!(miri) { 1000 } else { 5000 }, offset: 9 }]);
         let mut last = None;
         for _ in 0..if cfg!(miri) { 2 } else { 50 } {
             let blocks = fill(&mut shadow).expect("fill");

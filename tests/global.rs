@@ -8,6 +8,7 @@ use knoll::heap::{Heap, KnHeap, KnStatus};
 use knoll_shadow::random::Random;
 use knoll_shadow::shadow::stats_of;
 use std::alloc::{GlobalAlloc, Layout};
+#[cfg(not(miri))]
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Once;
 
@@ -18,7 +19,10 @@ struct Program {
     begun: Once,
 }
 
-#[global_allocator]
+// Not under Miri: a `Box` that a function was given must not be written to until that function
+// returns, so no allocator in Rust may keep links in the freed memory of one (a rule about `Box`
+// that rustc relaxes for allocators and Miri does not). There the heap is called directly.
+#[cfg_attr(not(miri), global_allocator)]
 static PROGRAM: Program = Program { heap: Heap::new(), begun: Once::new() };
 static mut MEMORY: [u128; BYTES / 16] = [0; BYTES / 16];
 
@@ -58,6 +62,7 @@ fn sound() -> bool {
     PROGRAM.heap().with(|heap| unsafe { KnHeap::check(heap) }) == Some(KnStatus::Ok)
 }
 
+#[cfg(not(miri))]
 fn owned(at: *const u8) -> bool {
     // SAFETY: the heap is live and locked.
     PROGRAM.heap().with(|heap| unsafe { KnHeap::contains(heap, at) }) == Some(true)
@@ -73,8 +78,9 @@ fn heap_of(memory: &mut Vec<u64>, bytes: usize) -> Heap {
 }
 
 #[test]
+#[cfg(not(miri))]
 fn a_program_of_maps_and_vectors_runs() {
-    let rounds = if cfg!(miri) { 300 } else { 60_000 };
+    let rounds = 60_000;
     let mut random = Random::new(5);
     let mut map: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
     let mut queue = VecDeque::new();
@@ -169,11 +175,24 @@ fn no_memory_is_an_answer() {
         assert!(!heap.init(small.as_mut_ptr(), small.len()), "too small");
         assert!(heap.alloc(layout).is_null());
     }
+    // SAFETY: the sizes are not 0, and null is the answer.
+    unsafe {
+        for bytes in [BYTES, isize::MAX as usize - 64] {
+            let layout = Layout::from_size_align(bytes, 8).expect("layout");
+            assert!(PROGRAM.alloc(layout).is_null() && PROGRAM.alloc_zeroed(layout).is_null());
+        }
+    }
+    assert!(sound());
+}
+
+/// The standard library's own way to ask.
+#[test]
+#[cfg(not(miri))]
+fn a_vector_that_cannot_grow_keeps_what_it_has() {
     let mut vector: Vec<u8> = vec![1, 2, 3];
     assert!(vector.try_reserve(BYTES).is_err(), "more than the heap has");
     assert!(vector.try_reserve(isize::MAX as usize - 64).is_err());
     assert_eq!(vector, [1, 2, 3]);
-    assert!(sound());
 }
 
 #[test]
@@ -196,24 +215,34 @@ fn a_second_region_serves_what_the_first_cannot() {
 
 #[test]
 fn threads_share_it() {
-    let rounds = if cfg!(miri) { 40 } else { 20_000 };
-    let workers: Vec<_> = (0..4)
-        .map(|seed| {
-            std::thread::spawn(move || {
-                let mut random = Random::new(seed);
-                let mut kept: Vec<Vec<u8>> = vec![Vec::new(); 32];
-                for _ in 0..rounds {
-                    let place = &mut kept[random.below(32)];
-                    assert!(place.iter().all(|&byte| byte == seed as u8));
-                    if random.one_in(3) {
-                        *place = Vec::new();
-                    }
-                    place.resize(random.between(1, 300), seed as u8);
+    let rounds = if cfg!(miri) { 30 } else { 40_000 };
+    let worker = move |seed: u8| {
+        let mut random = Random::new(seed.into());
+        let mut kept = [(std::ptr::null_mut::<u8>(), 0); 32];
+        for _ in 0..rounds {
+            let (at, bytes) = &mut kept[random.below(32)];
+            let layout = |bytes| Layout::from_size_align(bytes, 8).expect("layout");
+            let wanted = random.between(1, 300);
+            // SAFETY: each block is this thread's own, used and given back with its layout.
+            unsafe {
+                assert!((0..*bytes).all(|i| at.add(i).read() == seed));
+                if at.is_null() {
+                    *at = PROGRAM.alloc(layout(wanted));
+                } else if random.one_in(3) {
+                    PROGRAM.dealloc(*at, layout(*bytes));
+                    (*at, *bytes) = (std::ptr::null_mut(), 0);
+                    continue;
+                } else {
+                    *at = PROGRAM.realloc(*at, layout(*bytes), wanted);
                 }
-                kept.iter().map(Vec::len).sum::<usize>()
-            })
-        })
-        .collect();
+                assert!(!at.is_null());
+                at.write_bytes(seed, wanted);
+            }
+            *bytes = wanted;
+        }
+        kept.iter().filter(|block| block.1 > 0).count()
+    };
+    let workers: Vec<_> = (1..5).map(|seed| std::thread::spawn(move || worker(seed))).collect();
     for worker in workers {
         assert!(worker.join().expect("a worker") > 0);
     }

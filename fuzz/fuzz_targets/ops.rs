@@ -7,7 +7,7 @@
 
 use knoll::heap::KnLayout;
 use knoll_shadow::op::Op;
-use knoll_shadow::shadow::{Shadow, Shape};
+use knoll_shadow::shadow::{Ground, Shadow, Shape};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, arbitrary::Arbitrary)]
@@ -23,11 +23,11 @@ fuzz_target!(|input: Input| {
     let layout = [KnLayout::Map, KnLayout::Compact, KnLayout::Wide][usize::from(input.layout % 3)];
     // Mostly small heaps, where everything happens; now and then one with long blocks.
     let bytes = usize::from(if input.layout < 200 { input.bytes % 4096 } else { input.bytes });
-    let shapes = [
+    let shapes = vec![
         Shape { bytes, offset: usize::from(input.offset % 64) },
         Shape { bytes: 512 + usize::from(input.second % 2048), offset: usize::from(input.second % 64) },
     ];
-    let Some(mut shadow) = Shadow::new(layout, &shapes) else {
+    let Some(mut shadow) = Shadow::new(&Ground { layout, shapes, checked: true }) else {
         assert!(bytes < 512, "{layout:?} refuses {bytes} bytes");
         return;
     };

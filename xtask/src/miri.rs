@@ -92,11 +92,11 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
     command.arg("--");
     if args.filters.is_empty() && args.quick {
         command.args([
-            "follows_its_shadow",
+            "map_layout",
+            "compact_layout",
+            "wide_layout",
             "nothing_and_null",
             "left_neighbour",
-            "late",
-            "alignment",
             "region_serves",
         ]);
     }

@@ -116,6 +116,16 @@ pub enum Misuse {
     },
 }
 
+impl Misuse {
+    /// Whether the wrong thing is a pointer, not a size or an alignment.
+    pub fn is_of_a_pointer(self) -> bool {
+        matches!(
+            self,
+            Misuse::DoubleFree { .. } | Misuse::ReallocFreed { .. } | Misuse::Interior { .. } | Misuse::Stray { .. }
+        )
+    }
+}
+
 impl Op {
     /// The same operation with slots below `slots` and sizes below `bytes`: for operations that
     /// come from a fuzzer.

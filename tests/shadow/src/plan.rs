@@ -6,19 +6,17 @@
 
 use crate::op::{Misuse, Op};
 use crate::random::{Random, Sizes};
-use crate::shadow::{Shadow, Shape};
+use crate::shadow::{Ground, Shadow};
 use crate::shrink;
 use crate::tally::Tally;
-use knoll::heap::KnLayout;
 use std::fmt::Write;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The layout of all regions.
-    pub layout: KnLayout,
-    /// The first region and those that are added on the way.
-    pub shapes: Vec<Shape>,
+    /// The heap.
+    pub ground: Ground,
     /// What is asked for.
     pub sizes: Sizes,
     /// Picks everything else.
@@ -52,14 +50,14 @@ struct Program {
 impl Plan {
     /// Runs it. The error tells the seed, what went wrong and the fewest operations that show it.
     pub fn run(&self) -> Result<Tally, String> {
-        let mut shadow =
-            Shadow::new(self.layout, &self.shapes).ok_or_else(|| format!("{self:?}: the first region is too small"))?;
+        let mut shadow = Shadow::new(&self.ground).ok_or_else(|| format!("{self:?}: the first region is too small"))?;
         let mut program = Program::new(self);
         let mut done = Vec::with_capacity(self.operations);
         for _ in 0..self.operations {
             let op = program.next(&shadow);
             done.push(op);
-            if let Err(why) = shadow.apply(op) {
+            let applied = catch_unwind(AssertUnwindSafe(|| shadow.apply(op)));
+            if let Err(why) = applied.unwrap_or_else(|_| Err("the library panicked".into())) {
                 return Err(self.explain(&done, &why));
             }
         }
@@ -68,7 +66,7 @@ impl Plan {
 
     fn explain(&self, done: &[Op], why: &str) -> String {
         let mut text = format!("operation {} of {self:?}:\n  {why}\n", done.len());
-        let Some((fewest, why)) = shrink::shrink(self.layout, &self.shapes, done) else {
+        let Some((fewest, why)) = shrink::shrink(&self.ground, done) else {
             text += "  (the same operations pass when every one of them is verified)\n";
             return text;
         };

@@ -4,8 +4,7 @@
 //! panic in the library counts as a failure; a crash of the process ends the shrinking too.
 
 use crate::op::Op;
-use crate::shadow::{Shadow, Shape};
-use knoll::heap::KnLayout;
+use crate::shadow::{Ground, Shadow};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: usize = 2000;
 
 /// Runs the operations on a new heap and returns what goes wrong, if anything does.
-pub fn replay(layout: KnLayout, shapes: &[Shape], operations: &[Op]) -> Result<(), String> {
+pub fn replay(ground: &Ground, operations: &[Op]) -> Result<(), String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let Some(mut shadow) = Shadow::new(layout, shapes) else { return Ok(()) };
+        let Some(mut shadow) = Shadow::new(ground) else { return Ok(()) };
         for (index, &op) in operations.iter().enumerate() {
             shadow.apply(op).map_err(|why| format!("at {index}, {op:?}: {why}"))?;
             if operations.len() <= SHORT {
@@ -30,17 +29,17 @@ pub fn replay(layout: KnLayout, shapes: &[Shape], operations: &[Op]) -> Result<(
 }
 
 /// A subsequence that fails and the way it does; None if the whole passes.
-pub fn shrink(layout: KnLayout, shapes: &[Shape], operations: &[Op]) -> Option<(Vec<Op>, String)> {
+pub fn shrink(ground: &Ground, operations: &[Op]) -> Option<(Vec<Op>, String)> {
     let begun = Instant::now();
     let mut fewest = operations.to_vec();
-    let mut why = replay(layout, shapes, &fewest).err()?;
+    let mut why = replay(ground, &fewest).err()?;
     let mut piece = fewest.len().div_ceil(2);
     while piece > 0 && begun.elapsed() < PATIENCE {
         let mut from = 0;
         while from < fewest.len() && begun.elapsed() < PATIENCE {
             let to = (from + piece).min(fewest.len());
             let rest = [&fewest[..from], &fewest[to..]].concat();
-            match replay(layout, shapes, &rest) {
+            match replay(ground, &rest) {
                 Err(other) => (fewest, why) = (rest, other),
                 Ok(()) => from = to,
             }
