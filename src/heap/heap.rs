@@ -16,9 +16,8 @@
 use core::ptr::{copy_nonoverlapping, null_mut};
 
 use super::layout::{KnHeap, KnHeapConfig, KnLayout, Layout, Region};
-use super::release::{self, Resized};
 use super::status::KnStatus;
-use super::{allocate, found, guard};
+use super::{allocate, found, guard, release};
 use super::{CompactLayout, MapLayout, WideLayout};
 use crate::port;
 
@@ -282,12 +281,16 @@ impl KnHeap {
     /// # Safety
     /// As [`KnHeap::free`], if the answer is not null.
     pub unsafe fn realloc(this: *mut Self, at: *mut u8, bytes: usize) -> *mut u8 {
-        if at.is_null() {
-            // SAFETY: the caller's word.
-            return unsafe { Self::malloc(this, bytes) };
-        }
         // SAFETY: the caller's word.
-        unsafe { Self::resize(this, at, kept_alignment(at), bytes) }
+        unsafe {
+            if at.is_null() {
+                return Self::malloc(this, bytes);
+            }
+            if !guard::before(this) {
+                return null_mut();
+            }
+            in_layout!(this, region => realloc_in(this, region, at, bytes))
+        }
     }
 
     /// As [`KnHeap::realloc`], with an alignment of its own for a block that moves.
@@ -300,45 +303,19 @@ impl KnHeap {
             if at.is_null() || !align.is_power_of_two() {
                 return Self::aligned_alloc(this, align, bytes);
             }
-            if at.addr() & (align - 1) == 0 {
-                return Self::resize(this, at, align, bytes);
+            let aligned = at.addr() & (align - 1) == 0;
+            if aligned && align <= KEPT_ALIGNMENT {
+                return Self::realloc(this, at, bytes);
             }
             let old = Self::block_size(this, at);
             if old == 0 {
                 Self::refuse(this, at);
                 return null_mut();
             }
+            if aligned && bytes <= guard::unpadded(old) {
+                return Self::realloc(this, at, bytes);
+            }
             Self::relocate(this, at, guard::unpadded(old), align, bytes)
-        }
-    }
-
-    /// # Safety
-    /// As [`KnHeap::realloc`]; `at` is a multiple of `align`, a power of two.
-    unsafe fn resize(this: *mut Self, at: *mut u8, align: usize, bytes: usize) -> *mut u8 {
-        // SAFETY: the chain's links are regions of this heap, or null.
-        unsafe {
-            if !guard::before(this) {
-                return null_mut();
-            }
-            let mut each = this;
-            loop {
-                match in_layout!(each, region => resize_in(region, at, guard::padded(bytes), align)) {
-                    Found::Here(Ok(Resized::At(place))) => {
-                        guard::fresh(this, place);
-                        return place;
-                    }
-                    Found::Here(Ok(Resized::Elsewhere(old))) => {
-                        return Self::relocate(this, at, guard::unpadded(old), align, bytes);
-                    }
-                    Found::Here(Err(_)) => break,
-                    Found::Elsewhere => each = (*each).next,
-                }
-                if each.is_null() {
-                    break;
-                }
-            }
-            Self::refuse(this, at);
-            null_mut()
         }
     }
 
@@ -433,12 +410,6 @@ impl KnHeap {
         }
         false
     }
-}
-
-/// Whether a pointer belongs to the region that was asked.
-enum Found<T> {
-    Here(T),
-    Elsewhere,
 }
 
 // One function for each layout, so that each has the registers to itself; what is not its region's
@@ -562,20 +533,71 @@ unsafe fn free_in_next(this: *mut KnHeap, at: *mut u8) -> KnStatus {
     }
 }
 
+/// Resizes a block of `region`, one of the regions of `heap`.
+///
 /// # Safety
-/// As [`KnHeap::realloc`]; `at` is a multiple of `align`, a power of two.
+/// As [`KnHeap::realloc`].
 #[inline(never)]
-unsafe fn resize_in<L: Layout>(
-    region: Region<L>,
-    at: *mut u8,
-    bytes: usize,
-    align: usize,
-) -> Found<Result<Resized, KnStatus>> {
+unsafe fn realloc_in<L: Layout>(heap: *mut KnHeap, region: Region<L>, at: *mut u8, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
-        match region.index_of(at) {
-            Some(block) => Found::Here(release::resize(region, block, bytes, align)),
-            None => Found::Elsewhere,
+        let Some(block) = region.index_of(at) else {
+            return realloc_in_next(heap, region.this, at, bytes);
+        };
+        match release::resize(region, block, guard::padded(bytes)) {
+            Ok(true) => {
+                let place = region.granule(block);
+                guard::fresh(region.this, place);
+                place
+            }
+            Ok(false) => grow_elsewhere(heap, region, at, bytes),
+            Err(_) => {
+                KnHeap::refuse(region.this, at);
+                null_mut()
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`KnHeap::realloc`]; `this` is one of the regions of `heap`.
+#[cold]
+#[inline(never)]
+unsafe fn realloc_in_next(heap: *mut KnHeap, this: *mut KnHeap, at: *mut u8, bytes: usize) -> *mut u8 {
+    // SAFETY: the chain's links are regions of this heap, or null.
+    unsafe {
+        let next = (*this).next;
+        if next.is_null() {
+            refuse(KnStatus::Foreign, at);
+            return null_mut();
+        }
+        in_layout!(next, region => realloc_in(heap, region, at, bytes))
+    }
+}
+
+/// Moves a block that can't grow where it is.
+///
+/// # Safety
+/// As [`KnHeap::realloc`]; `at` is a used block of `region`.
+#[inline(never)]
+unsafe fn grow_elsewhere<L: Layout>(heap: *mut KnHeap, region: Region<L>, at: *mut u8, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let align = kept_alignment(at);
+        let Some(block) = region.index_of(at) else {
+            return null_mut();
+        };
+        let old = guard::unpadded(release::usable(region, block));
+        match release::slide(region, block, guard::padded(bytes), align) {
+            Ok(place) if place.is_null() => KnHeap::relocate(heap, at, old, align, bytes),
+            Ok(place) => {
+                guard::fresh(region.this, place);
+                place
+            }
+            Err(_) => {
+                KnHeap::refuse(region.this, at);
+                null_mut()
+            }
         }
     }
 }

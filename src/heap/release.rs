@@ -63,59 +63,63 @@ unsafe fn inspect_called<L: Layout>(region: Region<L>, block: usize) -> Result<U
     unsafe { L::inspect(region, block) }
 }
 
-/// What [`resize`] did.
-pub(crate) enum Resized {
-    /// The block has the size, here; it may have moved down, its bytes with it.
-    At(*mut u8),
-    /// There is no room here: the block is as it was, and holds this many bytes.
-    Elsewhere(usize),
-}
-
-/// Resizes the used block at `block`: in place, by taking from its right neighbour, or by sliding
-/// down over its free left neighbour.
+/// Gives the used block at `block` room for `bytes` bytes where it is, taking from its right
+/// neighbour or leaving to it; false, and nothing has changed, when there is not that much room.
 ///
 /// # Safety
 /// `region` is live and `first <= block < end`.
-pub(crate) unsafe fn resize<L: Layout>(
+#[inline(always)]
+pub(crate) unsafe fn resize<L: Layout>(region: Region<L>, block: usize, bytes: usize) -> Result<bool, KnStatus> {
+    // SAFETY: as in `release`; what is linked as free lies behind what stays used.
+    unsafe {
+        let used = L::inspect(region, block)?;
+        let Some(size) = granules::<L>(bytes) else {
+            return Ok(false);
+        };
+        let room = used.size + used.right;
+        if size == used.size || size > room {
+            return Ok(size == used.size);
+        }
+        if used.right != 0 {
+            unlink_here(region, block + used.size)?;
+        }
+        L::resize(region, block, used, size);
+        if room != size {
+            link_here(region, block + size, room - size);
+        }
+        let tally = region.tally().read();
+        if size < used.size {
+            region.tally().write(tally.shrunk(used.size - size));
+        } else {
+            note_peak(region, tally.grown(size - used.size));
+        }
+        Ok(true)
+    }
+}
+
+/// Gives the used block at `block` room for `bytes` bytes by sliding it down over its free left
+/// neighbour, its bytes with it: the block's new place; null, and nothing has changed, when there is
+/// not that much room or the place is no multiple of `align`.
+///
+/// # Safety
+/// `region` is live and `first <= block < end`.
+#[inline(never)]
+pub(crate) unsafe fn slide<L: Layout>(
     region: Region<L>,
     block: usize,
     bytes: usize,
     align: usize,
-) -> Result<Resized, KnStatus> {
+) -> Result<*mut u8, KnStatus> {
     // SAFETY: as in `release`; what is linked as free lies behind what stays used.
     unsafe {
         let used = inspect_called(region, block)?;
-        let here = Ok(Resized::At(region.granule(block)));
-        let elsewhere = Ok(Resized::Elsewhere(used.size * L::GRANULE - L::LEAD));
-        let Some(size) = granules::<L>(bytes) else {
-            return elsewhere;
-        };
-        if size == used.size {
-            return here;
-        }
-        let tally = region.tally().read();
-        let room = used.size + used.right;
-        if size <= room {
-            if used.right != 0 {
-                unlink_called(region, block + used.size)?;
-            }
-            L::resize(region, block, used, size);
-            if room != size {
-                link_called(region, block + size, room - size);
-            }
-            if size < used.size {
-                region.tally().write(tally.shrunk(used.size - size));
-            } else {
-                note_peak(region, tally.grown(size - used.size));
-            }
-            return here;
-        }
         let before = block - used.left;
-        let room = used.left + room;
+        let room = used.left + used.size + used.right;
         let place = region.granule(before);
-        if used.left == 0 || size > room || place.addr() & (align - 1) != 0 {
-            return elsewhere;
-        }
+        let size = match granules::<L>(bytes) {
+            Some(size) if used.left != 0 && size <= room && place.addr() & (align - 1) == 0 => size,
+            _ => return Ok(core::ptr::null_mut()),
+        };
         unlink_called(region, before)?;
         if used.right != 0 {
             if let Err(status) = unlink_called(region, block + used.size) {
@@ -131,8 +135,8 @@ pub(crate) unsafe fn resize<L: Layout>(
         if room != size {
             link_called(region, before + size, room - size);
         }
-        note_peak(region, tally.grown(size - used.size));
-        Ok(Resized::At(place))
+        note_peak(region, region.tally().read().grown(size - used.size));
+        Ok(place)
     }
 }
 
