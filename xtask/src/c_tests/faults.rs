@@ -11,7 +11,7 @@
 //! is then not yet noticed by any program is tried on all.
 
 use super::program::{self, Ended};
-use super::{compile_all, link, source, work_off, Configuration, Job, Suite, PLAIN, STRICT};
+use super::{compile_all, link, source, work_off, Configuration, Job, Suite, PLAIN, REPLAY, STRICT};
 use crate::util::{announce, capture, note, program as command, Tally};
 use anyhow::{bail, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +135,7 @@ impl Subject {
 
     fn run(&self, fault: Option<&str>) -> Result<Ended> {
         let mut command = Command::new(self.directory.join(&self.name));
-        if self.name == "replay" {
+        if self.name == REPLAY {
             command.arg(&self.trace);
         }
         command.env_remove("KNOLL_FAULT");

@@ -6,7 +6,7 @@
 //!   is the smallest heap for each trace does not depend on the processor but on the word size, so
 //!   it is looked for on the M4 only, where the layouts are those of all 32-bit targets.
 
-use super::{program, work_off, Job, Outcome, Suite, COMMON, LIMIT};
+use super::{program, work_off, Job, Outcome, Suite, COMMON, LIMIT, REPLAY};
 use crate::util::{announce, build_static, capture, emu_binary, note, Tally};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -85,7 +85,7 @@ fn run(processor: &Processor, name: &str, suite: &Suite, harness: &Path, directo
     command.arg("run").arg(directory.join(format!("{name}.elf")));
     command.args(["--cpu", processor.name, "--budget", BUDGET, "--watch", "--stack", "--quiet"]);
     command.arg("--json").arg(directory.join(format!("{name}.json")));
-    if name == "replay" {
+    if name == REPLAY {
         let mut arguments: Vec<PathBuf> = Vec::new();
         if processor.name == SMALLEST_ON {
             arguments.push("--smallest".into());
