@@ -241,6 +241,8 @@ int main(int argc, char **argv) {
         } else {
             TestCase play_it = EACH_LAYOUT(replay);
             TestCase shrink_it = EACH_LAYOUT(smallest);
+            /* What AUTO means is one of the others. */
+            shrink_it.layouts &= ~LAYOUT_BIT(KN_LAYOUT_AUTO);
             trace.path = argv[i];
             trace.file = fopen(trace.path, "rb");
             play_it.name = trace_name();
