@@ -30,7 +30,7 @@ pub struct Args {
     limit: u64,
 }
 
-/// A part of the test run: commands in order, the first failure ends it.
+/// A part of the test run: commands in order, all of them, whatever fails.
 struct Step {
     name: &'static str,
     what: &'static str,
@@ -117,7 +117,7 @@ fn steps() -> Result<Vec<Step>> {
             name: "unit",
             what: "Rust tests with overflow checks, 64 bit",
             commands: vec![
-                with("test --quiet -p libknoll -p knoll-shadow"),
+                with("test --quiet --no-fail-fast -p libknoll -p knoll-shadow"),
                 // In the profile that built xtask: its dependencies are there already.
                 with("test --quiet -p xtask --profile dev"),
             ],
@@ -125,7 +125,7 @@ fn steps() -> Result<Vec<Step>> {
         Step {
             name: "unit32",
             what: "the same, 32 bit (i686)",
-            commands: vec![with("test --quiet -p libknoll --target i686-unknown-linux-gnu")],
+            commands: vec![with("test --quiet --no-fail-fast -p libknoll --target i686-unknown-linux-gnu")],
         },
         Step {
             name: "features",
@@ -204,31 +204,28 @@ fn run_step(step: Step, limit: Duration, logs: &Path) -> Result<Outcome> {
     let path = logs.join(format!("{}.log", step.name));
     let mut log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let begin = Instant::now();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for mut command in step.commands {
         writeln!(log, "$ {}", display(&command))?;
         command.current_dir(root()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
         let status = wait(&mut command, begin, limit, &path)?;
         if !status.success() {
-            failure = Some(format!("{} ({status})", display(&command)));
-            break;
+            failures.push(format!("{} ({status})", display(&command)));
         }
     }
     let text = std::fs::read(&path)?;
     let text = String::from_utf8_lossy(&text);
     let (mut passed, mut failed) = counts(&text);
     let took = begin.elapsed();
-    match failure {
-        None if passed + failed == 0 => passed = 1,
-        // The exit status rules: a step may not fail and count no failure.
-        Some(_) => failed = failed.max(1),
-        None => {}
+    if failures.is_empty() && passed + failed == 0 {
+        passed = 1;
     }
+    // The exit status rules: a command may not fail and count no failure.
+    failed = failed.max(failures.len());
     if failed == 0 {
         note(format!("{} {} in {}", style("ok").green(), cases(passed), seconds(took)));
     } else {
-        let why = failure.unwrap_or_else(|| "it says so itself".to_owned());
-        note(format!("{} after {}: {why}", style("FAILED").red().bold(), seconds(took)));
+        note(format!("{} after {}: {}", style("FAILED").red().bold(), seconds(took), failures.join("; ")));
         note(format!("the end of {}:", shown(&path)));
         for line in tail(&text, 60) {
             eprintln!("    | {line}");
