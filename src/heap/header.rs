@@ -93,31 +93,42 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
             if CHECKED && own & K::USED == 0 {
                 return Err(KnStatus::Foreign);
             }
-            let mut used = Used { size: own & !K::USED, left: 0, right: 0 };
-            if CHECKED && !Self::ends_agree(region, block, used.size) {
+            let size = own & !K::USED;
+            if CHECKED && !Self::ends_agree(region, block, size) {
                 return Err(KnStatus::Corrupt);
             }
-            let behind = block + used.size;
-            let right = own_size(region, behind).read().get();
-            if right & K::USED == 0 {
-                if CHECKED && !Self::ends_agree(region, behind, right) {
-                    return Err(KnStatus::Corrupt);
-                }
-                used.right = right;
-            }
+            let right = own_size(region, block + size).read().get();
             let left = left_size(region, block).read().get();
+            Ok(Used { size, right_is_free: right & K::USED == 0, clue: left })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
+        if !used.right_is_free {
+            return Some(0);
+        }
+        // SAFETY: the header behind the block is in the region.
+        unsafe {
+            let size = Self::free_size(region, block + used.size);
+            (!CHECKED || Self::ends_agree(region, block + used.size, size)).then_some(size)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn left(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
+        // SAFETY: the left neighbour's header is read only at an index of the region.
+        unsafe {
+            let left = used.clue;
             let before = block.wrapping_sub(left);
             if CHECKED && !region.holds(before) {
-                return Err(KnStatus::Corrupt);
+                return None;
             }
             let own = own_size(region, before).read().get();
-            if own & K::USED == 0 {
-                if CHECKED && own != left {
-                    return Err(KnStatus::Corrupt);
-                }
-                used.left = left;
+            if own & K::USED != 0 {
+                return Some(0);
             }
-            Ok(used)
+            (!CHECKED || own == left).then_some(left)
         }
     }
 
@@ -158,7 +169,7 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
         // SAFETY: both headers lie in what was the block and its free right neighbour, or right
         // behind them.
         unsafe {
-            if used.right != 0 {
+            if used.right_is_free {
                 // A stale header that a wrong free could find.
                 own_size(region, block + used.size).write(K::of(0));
             }

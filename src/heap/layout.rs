@@ -181,15 +181,15 @@ impl Link for u32 {
     }
 }
 
-/// What the records say of a used block and its neighbours. Sizes in granules.
+/// What the records of a used block say of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Used {
-    /// The block's size.
+    /// Its size in granules.
     pub size: usize,
-    /// Size of the free block right before it, or 0.
-    pub left: usize,
-    /// Size of the free block right behind it, or 0.
-    pub right: usize,
+    /// Whether a free block follows.
+    pub right_is_free: bool,
+    /// What the layout has at hand of the left neighbour.
+    pub clue: usize,
 }
 
 /// Where a block's size and state are recorded. Sizes and indices in granules throughout.
@@ -219,8 +219,22 @@ pub(crate) trait Layout: Sized + 'static {
     /// Reads the records of the used block at `block`, verifying them.
     ///
     /// # Safety
-    /// `first <= block < end`.
+    /// `block` is an index of the region.
     unsafe fn inspect(region: Region<Self>, block: usize) -> Result<Used, KnStatus>;
+
+    /// Size of the free block right behind a used one, 0 when that is used; None when the records are
+    /// contradictory.
+    ///
+    /// # Safety
+    /// `used` is what [`Layout::inspect`] or [`Layout::give`] just answered for `block`.
+    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize>;
+
+    /// Size of the free block right before a used one, 0 when that is used; None when the records are
+    /// contradictory.
+    ///
+    /// # Safety
+    /// As [`Layout::right`].
+    unsafe fn left(region: Region<Self>, block: usize, used: Used) -> Option<usize>;
 
     /// Records that `size` granules at `at` become used, inside the free block of `whole` granules
     /// at `block`. What is left before and behind stays free; its size is set by
@@ -231,7 +245,7 @@ pub(crate) trait Layout: Sized + 'static {
     unsafe fn take(region: Region<Self>, block: usize, whole: usize, at: usize, size: usize);
 
     /// As [`Layout::inspect`], and records that the block becomes free and one with its free
-    /// neighbours. A refusal changes nothing.
+    /// neighbours, whose sizes are still to be asked. A refusal changes nothing.
     ///
     /// # Safety
     /// As [`Layout::inspect`].
@@ -247,7 +261,8 @@ pub(crate) trait Layout: Sized + 'static {
     /// leaves of its right neighbour, become one free block with that neighbour.
     ///
     /// # Safety
-    /// `used` is what [`Layout::inspect`] just answered and `0 < size <= used.size + used.right`.
+    /// `used` is what [`Layout::inspect`] just answered, and `size` is neither 0 nor more than the
+    /// block and its free right neighbour have.
     unsafe fn resize(region: Region<Self>, block: usize, used: Used, size: usize);
 
     /// Size of a free block.

@@ -293,47 +293,6 @@ unsafe fn extent_of_huge<const G: usize>(region: Region<Map<G>>, block: usize, g
     }
 }
 
-/// Sizes of the free neighbours of a block whose extent is known; None when they are contradictory.
-///
-/// # Safety
-/// `first <= block < end`; `word` holds the codes from the granule before the block on.
-#[inline(always)]
-unsafe fn neighbours<const G: usize>(
-    region: Region<Map<G>>,
-    block: usize,
-    size: usize,
-    right_is_free: bool,
-    word: u32,
-) -> Option<Used> {
-    // SAFETY: what is read in the blocks themselves is read at indices that were compared with the
-    // region's own.
-    unsafe {
-        let mut used = Used { size, left: 0, right: 0 };
-        if right_is_free {
-            used.right = Map::free_size(region, block + size);
-            if CHECKED && !Map::ends_agree(region, block + size, used.right) {
-                return None;
-            }
-        }
-        if word & 8 != 0 {
-            used.left = usize::from(region.field(block, 0).wrapping_sub(1).read());
-            let before = block.wrapping_sub(used.left);
-            // The code right before this block is that of a free block's first granule iff the free
-            // block has only one.
-            let single = word & 2 != 0;
-            if CHECKED
-                && (!region.holds(before)
-                    || single != (used.left == 1)
-                    || Map::free_size(region, before) != used.left
-                    || (FULLY && code(region, before) != 2))
-            {
-                return None;
-            }
-        }
-        Some(used)
-    }
-}
-
 /// Whether the second code of `word` is that of a used block's head. A mark looks like a head whose
 /// left neighbour is free, but what stands before a mark is a used block's head.
 #[inline(always)]
@@ -378,8 +337,40 @@ impl<const G: usize> Layout for Map<G> {
                 return Err(KnStatus::Foreign);
             }
             extent::<G, false>(region, block, near, shift, word)
-                .and_then(|(size, free)| neighbours(region, block, size, free, word))
+                .map(|(size, right_is_free)| Used { size, right_is_free, clue: word as usize })
                 .ok_or(KnStatus::Corrupt)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
+        if !used.right_is_free {
+            return Some(0);
+        }
+        // SAFETY: a free block starts there, by the map.
+        unsafe {
+            let size = Self::free_size(region, block + used.size);
+            (!CHECKED || Self::ends_agree(region, block + used.size, size)).then_some(size)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn left(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
+        if used.clue & 8 == 0 {
+            return Some(0);
+        }
+        // SAFETY: what the left neighbour says of itself is read only at an index of the region.
+        unsafe {
+            let size = usize::from(region.field(block, 0).wrapping_sub(1).read());
+            let before = block.wrapping_sub(size);
+            // The code right before this block is that of a free block's first granule iff the free
+            // block has only one.
+            let single = used.clue & 2 != 0;
+            let sound = region.holds(before)
+                && single == (size == 1)
+                && Self::free_size(region, before) == size
+                && (!FULLY || code(region, before) == 2);
+            (!CHECKED || (size != 0 && sound)).then_some(size)
         }
     }
 
@@ -391,24 +382,16 @@ impl<const G: usize> Layout for Map<G> {
 
     #[inline(always)]
     unsafe fn give(region: Region<Self>, block: usize) -> Result<Used, KnStatus> {
-        // SAFETY: the map covers every granule of the region; a block that is refused for its
-        // neighbours' sake becomes used again.
+        // SAFETY: the map covers every granule of the region.
         unsafe {
             let (near, shift) = window_before(region, block);
             let word = load(near) >> shift;
             if CHECKED && !is_head(word) {
                 return Err(KnStatus::Foreign);
             }
-            let Some((size, free)) = extent::<G, true>(region, block, near, shift, word) else {
-                return Err(KnStatus::Corrupt);
-            };
-            match neighbours(region, block, size, free, word) {
-                Some(used) => Ok(used),
-                None => {
-                    toggle(region, block, size);
-                    Err(KnStatus::Corrupt)
-                }
-            }
+            extent::<G, true>(region, block, near, shift, word)
+                .map(|(size, right_is_free)| Used { size, right_is_free, clue: word as usize })
+                .ok_or(KnStatus::Corrupt)
         }
     }
 

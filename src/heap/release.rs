@@ -31,23 +31,24 @@ pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Resu
     // links agree.
     unsafe {
         let used = L::give(region, block)?;
-        let before = block - used.left;
-        if used.left != 0 {
-            if let Err(status) = unlink_here(region, before) {
+        let right = match L::right(region, block, used) {
+            Some(right) if right == 0 || unlink_here(region, block + used.size).is_ok() => right,
+            _ => {
                 L::take_back(region, block, used);
-                return Err(status);
+                return Err(KnStatus::Corrupt);
             }
-        }
-        if used.right != 0 {
-            if let Err(status) = unlink_here(region, block + used.size) {
-                L::take_back(region, block, used);
-                if used.left != 0 {
-                    link_here(region, before, used.left);
+        };
+        let left = match L::left(region, block, used) {
+            Some(left) if left == 0 || unlink_here(region, block - left).is_ok() => left,
+            _ => {
+                if right != 0 {
+                    link_called(region, block + used.size, right);
                 }
-                return Err(status);
+                L::take_back(region, block, used);
+                return Err(KnStatus::Corrupt);
             }
-        }
-        link_here(region, before, used.left + used.size + used.right);
+        };
+        link_here(region, block - left, left + used.size + right);
         region.tally().write(region.tally().read().minus(used.size));
         Ok(used.size)
     }
@@ -73,14 +74,15 @@ pub(crate) unsafe fn resize<L: Layout>(region: Region<L>, block: usize, bytes: u
     // SAFETY: as in `release`; what is linked as free lies behind what stays used.
     unsafe {
         let used = L::inspect(region, block)?;
+        let right = L::right(region, block, used).ok_or(KnStatus::Corrupt)?;
         let Some(size) = granules::<L>(bytes) else {
             return Ok(false);
         };
-        let room = used.size + used.right;
+        let room = used.size + right;
         if size == used.size || size > room {
             return Ok(size == used.size);
         }
-        if used.right != 0 {
+        if right != 0 {
             unlink_here(region, block + used.size)?;
         }
         L::resize(region, block, used, size);
@@ -113,17 +115,20 @@ pub(crate) unsafe fn slide<L: Layout>(
     // SAFETY: as in `release`; what is linked as free lies behind what stays used.
     unsafe {
         let used = inspect_called(region, block)?;
-        let before = block - used.left;
-        let room = used.left + used.size + used.right;
+        let (Some(left), Some(right)) = (L::left(region, block, used), L::right(region, block, used)) else {
+            return Err(KnStatus::Corrupt);
+        };
+        let before = block - left;
+        let room = left + used.size + right;
         let place = region.granule(before);
         let size = match granules::<L>(bytes) {
-            Some(size) if used.left != 0 && size <= room && place.addr() & (align - 1) == 0 => size,
+            Some(size) if left != 0 && size <= room && place.addr() & (align - 1) == 0 => size,
             _ => return Ok(core::ptr::null_mut()),
         };
         unlink_called(region, before)?;
-        if used.right != 0 {
+        if right != 0 {
             if let Err(status) = unlink_called(region, block + used.size) {
-                link_called(region, before, used.left);
+                link_called(region, before, left);
                 return Err(status);
             }
         }
