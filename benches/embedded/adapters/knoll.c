@@ -14,9 +14,9 @@ size_t h_control_bytes(void) {
     return kn_heap_stats(h_heap, &stats) == KN_OK ? stats.overhead : 0;
 }
 
-/* The map layout keeps two bits for each granule of 8 bytes, in whole words. */
+/* The map layout keeps two bits for each granule of 8 bytes, those of its own control block and map included. */
 size_t h_map_bytes(void) {
     KnHeapStats stats;
     if (BENCH_LAYOUT != KN_LAYOUT_MAP || kn_heap_stats(h_heap, &stats) != KN_OK) return 0;
-    return (stats.total / 8 * 2 + 31) / 32 * 4;
+    return ((stats.total + stats.overhead) / 8 + 1) / 4 + 4;
 }
