@@ -131,6 +131,7 @@ struct Job {
 
 /// Does the jobs, notes and says each outcome.
 fn work_off(mut jobs: Vec<Job>, tally: &mut Tally) -> Vec<Outcome> {
+    let order: Vec<&str> = jobs.iter().map(|job| job.configuration).collect();
     // The longest first, so that it is not left alone at the end.
     jobs.sort_by_key(|job| job.program != REPLAY);
     let mut outcomes = Vec::new();
@@ -146,6 +147,7 @@ fn work_off(mut jobs: Vec<Job>, tally: &mut Tally) -> Vec<Outcome> {
         tally.record(format!("{} [{}]", outcome.program, outcome.configuration), verdict);
         outcomes.push(outcome);
     });
+    outcomes.sort_by_key(|outcome| order.iter().position(|configuration| *configuration == outcome.configuration));
     outcomes
 }
 
