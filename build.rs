@@ -12,6 +12,12 @@ fn main() {
     if layouts.count() > 1 {
         println!("cargo:rustc-cfg=knoll_layouts");
     }
+    println!("cargo:rustc-check-cfg=cfg(knoll_small)");
+    // Little code before few instructions: asked for by the feature, or by an optimisation for size.
+    let level = env::var("OPT_LEVEL").unwrap_or_default();
+    if level == "s" || level == "z" || env::var_os("CARGO_FEATURE_SMALL_CODE").is_some() {
+        println!("cargo:rustc-cfg=knoll_small");
+    }
     let target = env::var("TARGET").unwrap_or_default();
     // No count-leading-zeros instruction: Armv6-M, and RV32 without the Zbb extension.
     if target.starts_with("thumbv6m") || target.starts_with("riscv32im") {

@@ -128,8 +128,8 @@ unsafe fn allocate_own<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
 ///
 /// # Safety
 /// `bin` is not empty.
-#[cfg_attr(not(feature = "small-code"), inline(always))]
-#[cfg_attr(feature = "small-code", inline(never))]
+#[cfg_attr(not(any(knoll_small, target_pointer_width = "64")), inline(always))]
+#[cfg_attr(any(knoll_small, target_pointer_width = "64"), inline(never))]
 unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u8 {
     // SAFETY: the block's size is certain before it is cut; its rest is linked again.
     unsafe {

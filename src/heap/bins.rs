@@ -29,7 +29,8 @@ use super::CHECKED;
 pub(crate) const EXACT: usize = 32;
 
 /// The bin of a free block of `size` granules, without the cut at a region's last bin.
-#[inline(always)]
+#[cfg_attr(not(knoll_small), inline(always))]
+#[cfg_attr(knoll_small, inline(never))]
 pub(crate) fn bin_of(size: usize) -> usize {
     if size <= EXACT {
         size - 1
@@ -39,7 +40,8 @@ pub(crate) fn bin_of(size: usize) -> usize {
 }
 
 /// The bin of a size above [`EXACT`].
-#[inline(always)]
+#[cfg_attr(not(knoll_small), inline(always))]
+#[cfg_attr(knoll_small, inline(never))]
 pub(crate) fn large_bin(size: usize) -> usize {
     let log = log2(size);
     (log << 3) + (size >> (log - 3)) - 16
@@ -58,7 +60,8 @@ pub(crate) fn least_in(bin: usize) -> usize {
 ///
 /// # Safety
 /// `region` is live and `bin` below `WORDS * WORD_BITS`.
-#[inline(always)]
+#[cfg_attr(not(knoll_small), inline(always))]
+#[cfg_attr(knoll_small, inline(never))]
 pub(crate) unsafe fn find<L: Layout>(region: Region<L>, bin: usize) -> Option<usize> {
     let n = bin / WORD_BITS;
     // SAFETY: the word index is below WORDS.
@@ -140,7 +143,7 @@ pub(crate) unsafe fn unlink_called<L: Layout>(region: Region<L>, block: usize) -
 pub(crate) unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe {
-        if cfg!(feature = "small-code") {
+        if cfg!(knoll_small) {
             link_called(region, block, size);
         } else {
             link(region, block, size);
@@ -156,7 +159,7 @@ pub(crate) unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size:
 pub(crate) unsafe fn unlink_here<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
     // SAFETY: the caller's word.
     unsafe {
-        if cfg!(feature = "small-code") {
+        if cfg!(knoll_small) {
             unlink_called(region, block)
         } else {
             unlink(region, block)
@@ -173,7 +176,7 @@ pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size
     // SAFETY: the caller's word.
     unsafe {
         core::hint::assert_unchecked(0 < size && size <= EXACT);
-        if cfg!(feature = "small-code") {
+        if cfg!(knoll_small) {
             link_called(region, block, size);
         } else {
             push(region, size - 1, block, size);
@@ -262,7 +265,8 @@ pub(crate) unsafe fn unlink<L: Layout>(region: Region<L>, block: usize) -> Resul
 ///
 /// # Safety
 /// The bin is not empty.
-#[inline(always)]
+#[cfg_attr(not(knoll_small), inline(always))]
+#[cfg_attr(knoll_small, inline(never))]
 pub(crate) unsafe fn pop<L: Layout>(region: Region<L>, bin: usize) -> Result<usize, KnStatus> {
     // SAFETY: a head is a block of this region: heads are in the control block, which user
     // memory does not border on from below.

@@ -75,7 +75,7 @@ unsafe fn is_usual(this: *mut KnHeap) -> bool {
         _ => (WIDE, MAP || COMPACT),
     };
     // There a jump more is worth less than one more copy of the code.
-    const PLAIN: bool = cfg!(any(target_pointer_width = "64", feature = "small-code"));
+    const PLAIN: bool = cfg!(any(target_pointer_width = "64", knoll_small));
     // SAFETY: the callers' word: a live region.
     built && !PLAIN && (!others || unsafe { (*this).layout } == Usual::KIND as u8)
 }

@@ -64,6 +64,16 @@ unsafe fn inspect_called<L: Layout>(region: Region<L>, block: usize) -> Result<U
     unsafe { L::inspect(region, block) }
 }
 
+/// [`Layout::give`], called.
+///
+/// # Safety
+/// As [`Layout::give`].
+#[inline(never)]
+unsafe fn give_called<L: Layout>(region: Region<L>, block: usize) -> Result<Used, KnStatus> {
+    // SAFETY: the caller's word.
+    unsafe { L::give(region, block) }
+}
+
 /// Gives the used block at `block` room for `bytes` bytes where it is, taking from its right
 /// neighbour or leaving to it; false, and nothing has changed, when there is not that much room.
 ///
@@ -132,7 +142,7 @@ pub(crate) unsafe fn slide<L: Layout>(
                 return Err(status);
             }
         }
-        L::give(region, block)?;
+        give_called(region, block)?;
         // Before anything is written behind the new block: its rest may begin inside the old one.
         let old = region.granule(block);
         core::ptr::copy(old, place, used.size * L::GRANULE - L::LEAD);
