@@ -1,9 +1,11 @@
 //! `cargo xtask fuzz`: libFuzzer looks for operations that break the heap.
 //!
 //! - `ops`: any operations on any layout, held against the shadow model of the tests.
-//! - `corrupt`: any bytes spoiled; nothing may crash and nothing outside the heap be written.
+//! - `corrupt`: blocks overflow, wrong addresses are freed; nothing may crash and nothing outside
+//!   the heap be written.
+//! - `corrupt` once more with `checks-full`, where any byte may be spoiled.
 //!
-//! Both run one after the other, half of the time each. What they have learned stays in
+//! They run one after the other, a third of the time each. What they have learned stays in
 //! `fuzz/corpus/`, what they find in `fuzz/artifacts/`; neither is committed. A finding is made
 //! into a test: `cargo +nightly fuzz fmt TARGET FILE` prints it as Rust.
 
@@ -16,7 +18,7 @@ pub struct Args {
     /// How long, all targets together; otherwise KNOLL_FUZZ_SECONDS, otherwise 60
     #[arg(long)]
     seconds: Option<u64>,
-    /// Only these targets
+    /// Only these targets: ops, corrupt, corrupt-full
     targets: Vec<String>,
 }
 
@@ -29,11 +31,16 @@ pub fn run(args: Args) -> Result<()> {
         (None, Ok(text)) => text.parse().context("KNOLL_FUZZ_SECONDS is no number")?,
         (None, Err(_)) => 60,
     };
-    let targets = if args.targets.is_empty() { vec!["ops".to_owned(), "corrupt".to_owned()] } else { args.targets };
+    let all = ["ops", "corrupt", "corrupt-full"].map(str::to_owned).to_vec();
+    let targets = if args.targets.is_empty() { all } else { args.targets };
     let share = (seconds / targets.len() as u64).max(1);
     for target in &targets {
         announce(format!("fuzzing {target} for {share} s"));
-        let mut command = program("rustup", ["run", "nightly", "cargo", "fuzz", "run", target, "--"]);
+        let mut command = program("rustup", ["run", "nightly", "cargo", "fuzz", "run"]);
+        match target.strip_suffix("-full") {
+            Some(target) => command.args(["--features", "full", target, "--"]),
+            None => command.args([target, "--"]),
+        };
         command.arg(format!("-max_total_time={share}"));
         // The arenas reserve address space; AddressSanitizer counts it.
         command.args(["-max_len=600", "-rss_limit_mb=0", "-print_final_stats=1"]);
