@@ -220,7 +220,7 @@ fn named_bin<L: Layout>(previous: usize) -> usize {
 #[inline(always)]
 pub(crate) unsafe fn names<L: Layout>(region: Region<L>, next: usize, block: usize) -> bool {
     // SAFETY: the link is read only in a block of this region.
-    unsafe { region.holds(next) && region.field(next, 0).read().get() == block }
+    unsafe { next >= region.first() && region.holds(next) && region.field(next, 0).read().get() == block }
 }
 
 /// Takes a free block out of its bin, or changes nothing and says that its links are spoiled.

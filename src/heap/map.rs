@@ -45,7 +45,7 @@ use super::bins::EXACT;
 use super::bits::lowest;
 use super::layout::{KnLayout, Layout, Region, Used};
 use super::status::KnStatus;
-use super::{CHECKED, FULLY};
+use super::CHECKED;
 
 /// The map layout with granules of `GRANULE` bytes.
 pub(crate) struct Map<const GRANULE: usize>;
@@ -365,13 +365,7 @@ impl<const G: usize> Layout for Map<G> {
         unsafe {
             let size = usize::from(region.field(block, 0).wrapping_sub(1).read());
             let before = block.wrapping_sub(size);
-            // The code right before this block is that of a free block's first granule iff the free
-            // block has only one.
-            let single = used.clue & 2 != 0;
-            let sound = region.holds(before)
-                && single == (size == 1)
-                && Self::free_size(region, before) == size
-                && (!FULLY || code(region, before) == 2);
+            let sound = region.holds(before) && code(region, before) == 2 && Self::free_size(region, before) == size;
             (!CHECKED || (size != 0 && sound)).then_some(size)
         }
     }
@@ -453,7 +447,8 @@ impl<const G: usize> Layout for Map<G> {
             }
             let last = usize::from(region.field(end, 0).wrapping_sub(1).read());
             let block = end.wrapping_sub(last);
-            if block >= region.first() && code(region, block) == 2 && Self::free_size(region, block) == last {
+            let inside = block >= region.first() && region.holds(block);
+            if inside && code(region, block) == 2 && Self::free_size(region, block) == last {
                 last
             } else {
                 0
