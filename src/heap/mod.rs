@@ -19,8 +19,8 @@
 //!   release.rs  and giving back, resizing
 //!   bins.rs     free blocks by size
 //!   layout.rs   the control block, and what a block layout must answer
-//!   map.rs      layout: no header, a map beside the blocks     (up to 511 KB)
-//!   header.rs   layouts: 4-byte and 8-byte headers             (up to 255 KB, 32 GB)
+//!   map.rs      layout: no header, a map beside the blocks     (up to 510 KB)
+//!   header.rs   layouts: 4-byte and 8-byte headers             (up to 256 KB, 32 GB)
 //!   check.rs    verifying, walking, statistics
 //!   guard.rs    what `checks-full` adds
 //!   global.rs   Heap: the same for Rust programs

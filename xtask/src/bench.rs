@@ -124,6 +124,7 @@ pub fn run(args: Args) -> Result<()> {
     if complete {
         report::store(&findings, &contenders::sources().join("results"))?;
         report::document(&findings, &util::root().join("docs/figures.md"))?;
+        report::readme(&findings, &util::root().join("README.md"))?;
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())

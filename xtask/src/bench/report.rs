@@ -234,6 +234,16 @@ pub fn document(findings: &Findings, path: &Path) -> Result<()> {
     write(path, &text)
 }
 
+/// The README's table, between the two marks that it has for it.
+pub fn readme(findings: &Findings, path: &Path) -> Result<()> {
+    const MARKS: [&str; 2] = ["<!-- make bench -->\n", "<!-- end -->"];
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (before, rest) = text.split_once(MARKS[0]).context("README.md has no mark for the figures")?;
+    let (_, after) = rest.split_once(MARKS[1]).context("README.md has no mark behind the figures")?;
+    let table = targets::brief(findings).markdown();
+    write(path, &format!("{before}{}{table}\n{}{after}", MARKS[0], MARKS[1]))
+}
+
 fn markdown(tables: &[Table]) -> String {
     tables.iter().map(|table| format!("### {}\n\n{}\n\n", table.title, table.markdown())).collect()
 }

@@ -159,6 +159,28 @@ pub fn table(findings: &Findings) -> Table {
     table
 }
 
+/// The same for the README: the two layouts that a firmware chooses between.
+pub fn brief(findings: &Findings) -> Table {
+    let shown = [Contender::KnollMap, Contender::KnollOnlyCompact];
+    let heading = ["figure", "target", "best rival here", "map layout", "compact alone"];
+    let mut table = Table::new("The figures in brief", heading);
+    for target in targets(findings) {
+        let digits = target.digits;
+        let sign = if target.better == Better::Less { "≤" } else { "≥" };
+        let rival = target
+            .best_rival(findings)
+            .map_or("-".into(), |(rival, value)| format!("{value:.digits$} {}", rival.name()));
+        let mut cells = vec![format!("{sign} {}", target.bound), rival];
+        cells.extend(shown.iter().map(|one| match (target.measure)(findings, *one) {
+            Some(value) if target.met(value) => format!("**{value:.digits$}**"),
+            Some(value) => format!("{value:.digits$}"),
+            None => "-".into(),
+        }));
+        table.row(target.what, cells);
+    }
+    table
+}
+
 /// How many targets each Knoll has met, and how often it is at least as good as the best rival.
 pub fn summary(findings: &Findings) -> String {
     let targets = targets(findings);
