@@ -104,18 +104,6 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
     }
 
     #[inline(always)]
-    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
-        if !used.right_is_free {
-            return Some(0);
-        }
-        // SAFETY: the header behind the block is in the region.
-        unsafe {
-            let size = Self::free_size(region, block + used.size);
-            (!CHECKED || Self::ends_agree(region, block + used.size, size)).then_some(size)
-        }
-    }
-
-    #[inline(always)]
     unsafe fn left(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
         // SAFETY: the left neighbour's header is read only at an index of the region.
         unsafe {

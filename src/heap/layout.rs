@@ -30,6 +30,7 @@ use core::marker::PhantomData;
 
 use super::bits::WORD_BITS;
 use super::status::KnStatus;
+use super::CHECKED;
 
 /// How blocks are laid out in a region; chosen when the region is made.
 #[repr(i32)]
@@ -227,7 +228,17 @@ pub(crate) trait Layout: Sized + 'static {
     ///
     /// # Safety
     /// `used` is what [`Layout::inspect`] or [`Layout::give`] just answered for `block`.
-    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize>;
+    #[inline(always)]
+    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
+        if !used.right_is_free {
+            return Some(0);
+        }
+        // SAFETY: by the block's records a free one starts there.
+        unsafe {
+            let size = Self::free_size(region, block + used.size);
+            (!CHECKED || Self::ends_agree(region, block + used.size, size)).then_some(size)
+        }
+    }
 
     /// Size of the free block right before a used one, 0 when that is used; None when the records are
     /// contradictory.

@@ -345,18 +345,6 @@ impl<const G: usize> Layout for Map<G> {
     }
 
     #[inline(always)]
-    unsafe fn right(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
-        if !used.right_is_free {
-            return Some(0);
-        }
-        // SAFETY: a free block starts there, by the map.
-        unsafe {
-            let size = Self::free_size(region, block + used.size);
-            (!CHECKED || Self::ends_agree(region, block + used.size, size)).then_some(size)
-        }
-    }
-
-    #[inline(always)]
     unsafe fn left(region: Region<Self>, block: usize, used: Used) -> Option<usize> {
         if used.clue & 8 == 0 {
             return Some(0);
