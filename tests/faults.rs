@@ -24,7 +24,7 @@ use knoll::heap::{KnBlock, KnHeap, KnLayout, KnStatus, KN_BLOCK_USED};
 use knoll_shadow::arena::Arena;
 use knoll_shadow::contents;
 use knoll_shadow::layouts;
-use knoll_shadow::shadow::config;
+use knoll_shadow::shadow::{config, ALIGN};
 use knoll_shadow::shield::{self, Ending};
 use std::ffi::{c_char, c_void};
 use std::fmt;
@@ -85,6 +85,8 @@ struct Scene {
     live: Vec<Live>,
     freed: Vec<*mut u8>,
     parts: Vec<Part>,
+    /// Where the map lies, in the map layout.
+    map: std::ops::Range<usize>,
 }
 
 impl Scene {
@@ -109,7 +111,8 @@ impl Scene {
             assert!(!at.is_null(), "{layout:?}: the scene needs a larger arena");
             // SAFETY: the block was just given.
             let usable = unsafe { KnHeap::usable_size(heap, at) };
-            contents::write(at, usable, tag);
+            // SAFETY: the block is live and that long.
+            unsafe { contents::write(at, usable, tag) };
             live.push(Live { at, usable, tag });
         }
         let mut freed = Vec::new();
@@ -120,8 +123,13 @@ impl Scene {
         }
         live.retain(|block| !freed.contains(&block.at));
         let image = arena.bytes_now();
-        let mut scene = Scene { arena, heap, image, live, freed, parts: Vec::new() };
+        let mut scene = Scene { arena, heap, image, live, freed, parts: Vec::new(), map: 0..0 };
         scene.parts = scene.name_parts();
+        if layout == KnLayout::Map {
+            // Two bits a granule and a few bytes more, right before the first block.
+            let first = scene.parts.iter().rposition(|&part| part == Part::Bins).expect("a map") + 1;
+            scene.map = first - (scene.arena.bytes() / ALIGN / 4 + 4)..first;
+        }
         scene
     }
 
@@ -138,11 +146,12 @@ impl Scene {
             // SAFETY: so it is, and the block was just given or is null.
             let usable = unsafe { KnHeap::usable_size(heap, at) };
             assert!(usable >= bytes, "{layout:?}: the scene needs a larger arena");
-            contents::write(at, usable, tag);
+            // SAFETY: the block is live and that long.
+            unsafe { contents::write(at, usable, tag) };
             live.push(Live { at, usable, tag });
         }
         let image = arena.bytes_now();
-        Scene { arena, heap, image, live, freed: Vec::new(), parts: Vec::new() }
+        Scene { arena, heap, image, live, freed: Vec::new(), parts: Vec::new(), map: 0..0 }
     }
 
     fn name_parts(&self) -> Vec<Part> {
@@ -193,7 +202,8 @@ impl Scene {
         self.live
             .iter()
             .filter(|block| gone.keeps(block))
-            .all(|block| contents::compare(block.at, block.usable, block.tag).is_ok())
+            // SAFETY: the block is live and that long.
+            .all(|block| unsafe { contents::compare(block.at, block.usable, block.tag) }.is_ok())
             && self.arena.check_guards().is_ok()
     }
 
@@ -210,16 +220,31 @@ impl Scene {
         unsafe { KnHeap::check(self.heap) == KnStatus::Ok }
     }
 
+    /// The records that say which blocks are used: headers, and the map if there is one. A refused
+    /// call may have put a free block elsewhere in its list, but must not have touched these. Read as
+    /// plain memory: to ask the spoiled heap would be one more call that can go wrong.
+    fn states(&self) -> Vec<u8> {
+        let bytes = self.arena.bytes_now();
+        let kept = |at: &usize| self.parts[*at] == Part::Header || self.map.contains(at);
+        (0..bytes.len()).filter(kept).map(|at| bytes[at]).collect()
+    }
+
     /// Does one call on a heap that was spoiled, and names what became of it.
     fn judge(&self, action: Action) -> Outcome {
+        let before = self.states();
         let (refused, gone, given) = action.take(self);
+        // What was refused must not have been done in part: each block is live, or not, as before.
+        if gone == Gone::None && given.is_none() && self.states() != before {
+            return Outcome::Damage;
+        }
         if let Some((at, bytes)) = given {
             let kept = self.live.iter().filter(|block| gone.keeps(block));
             if !self.arena.holds(at.addr(), bytes) || kept.into_iter().any(|block| overlap((at, bytes), block.range()))
             {
                 return Outcome::Damage;
             }
-            contents::write(at, bytes, 999);
+            // SAFETY: the block is live and that long.
+            unsafe { contents::write(at, bytes, 999) };
         }
         if !self.intact(gone) {
             Outcome::Damage
@@ -327,6 +352,7 @@ impl Action {
                         return (false, Gone::None, None);
                     }
                     // Outside the arena it must not be read; the judge sees that it is.
+                    // SAFETY: the block is live and that long.
                     let lost = scene.arena.holds(at.addr(), kept) && contents::compare(at, kept, block.tag).is_err();
                     (false, Gone::One(block.at), if lost { Some((at, usize::MAX)) } else { given(at, bytes) })
                 }
