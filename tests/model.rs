@@ -180,7 +180,8 @@ fn every_region_size_and_address_works_or_is_refused() {
                 continue;
             }
             least = least.min(bytes);
-            let stats = stats_of(heap).expect("stats");
+            // SAFETY: the heap is live.
+            let stats = unsafe { stats_of(heap) }.expect("stats");
             assert!(stats.total + stats.overhead <= bytes && stats.free == stats.total);
             // SAFETY: the heap is live.
             unsafe {

@@ -28,7 +28,9 @@ pub(crate) unsafe fn largest_free<L: Layout>(region: Region<L>) -> usize {
             None => 0,
             Some(bin) => {
                 let head = region.head(bin).read().get();
-                let size = L::free_size(region, head).max(least_in(bin));
+                let told = L::free_size(region, head);
+                // A spoiled size is not passed on; the bin's is certain.
+                let size = if L::ends_agree(region, head, told) { told } else { least_in(bin) };
                 size * L::GRANULE - L::LEAD
             }
         }

@@ -41,7 +41,8 @@ impl Arena {
             low.write_bytes(GUARD, length);
             low.add(head)
         };
-        contents::write(start, bytes, bytes);
+        // SAFETY: the memory is this long and nobody else uses it.
+        unsafe { contents::write(start, bytes, bytes) };
         Arena { reserve, start, bytes }
     }
 

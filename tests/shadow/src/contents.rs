@@ -28,7 +28,10 @@ fn pieces(bytes: usize, tag: usize) -> impl Iterator<Item = (usize, &'static [u8
 }
 
 /// Fills a block that the heap has just returned.
-pub fn write(at: *mut u8, bytes: usize, tag: usize) {
+///
+/// # Safety
+/// `at` is valid for writes of `bytes` bytes.
+pub unsafe fn write(at: *mut u8, bytes: usize, tag: usize) {
     for (place, piece) in pieces(bytes, tag) {
         // SAFETY: `place + piece.len() <= bytes`, the size of the caller's block.
         unsafe { at.add(place).copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
@@ -36,7 +39,10 @@ pub fn write(at: *mut u8, bytes: usize, tag: usize) {
 }
 
 /// Fails with the first byte that is not what [`write`] wrote.
-pub fn compare(at: *const u8, bytes: usize, tag: usize) -> Result<(), String> {
+///
+/// # Safety
+/// `at` is valid for reads of `bytes` bytes, all of them initialised.
+pub unsafe fn compare(at: *const u8, bytes: usize, tag: usize) -> Result<(), String> {
     for (place, piece) in pieces(bytes, tag) {
         // SAFETY: as in `write`; the block is initialised.
         let found = unsafe { std::slice::from_raw_parts(at.add(place), piece.len()) };

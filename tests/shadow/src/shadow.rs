@@ -124,7 +124,8 @@ impl Shadow {
             by_slot: BTreeMap::new(),
             by_address: BTreeMap::new(),
             graves: VecDeque::new(),
-            stats: stats_of(heap).ok()?,
+            // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+            stats: unsafe { stats_of(heap) }.ok()?,
             usable_sum: 0,
             next_tag: 0,
             since_verified: 0,
@@ -238,7 +239,8 @@ impl Shadow {
         ensure(status == KnStatus::Ok, || format!("check says {}", name(status)))?;
         self.verify_walk()?;
         for block in &self.blocks {
-            contents::compare(block.at, block.usable, block.tag)
+            // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+            unsafe { contents::compare(block.at, block.usable, block.tag) }
                 .map_err(|why| format!("{}: {why}", describe(block)))?;
         }
         for arena in self.arenas.iter().chain(&self.spare) {
@@ -258,7 +260,7 @@ impl Shadow {
         self.verify()?;
         let emptied = (self.stats, self.layout_now()?);
         let regions = self.arenas.len();
-        ensure(emptied.1.len() >= 1 && emptied.1.iter().all(|block| !block.2), || {
+        ensure(!emptied.1.is_empty() && emptied.1.iter().all(|block| !block.2), || {
             format!("an empty heap walks as {:x?}", emptied.1)
         })?;
         let arenas = self.arenas.into_iter().chain(self.spare).collect();
@@ -340,14 +342,15 @@ impl Shadow {
         }
         self.tally.allocations += 1;
         let block = self.checked(slot, at, bytes, align)?;
-        contents::write(at, block.usable, block.tag);
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        unsafe { contents::write(at, block.usable, block.tag) };
         self.insert(block);
         self.settle(Change::Exact)
     }
 
     /// Builds the record of a block that the heap returned; fails if the heap must not.
     fn checked(&mut self, slot: u32, at: *mut u8, bytes: usize, align: usize) -> Result<Block, String> {
-        ensure(at.addr() % align == 0, || format!("{at:?} is not aligned to {align}"))?;
+        ensure(at.addr().is_multiple_of(align), || format!("{at:?} is not aligned to {align}"))?;
         // SAFETY: the heap is live.
         let (usable, inside) = unsafe { (KnHeap::usable_size(self.heap, at), KnHeap::contains(self.heap, at)) };
         ensure(usable >= bytes, || format!("{usable} usable bytes of {bytes} at {at:?}"))?;
@@ -398,7 +401,8 @@ impl Shadow {
             let at = unsafe { KnHeap::realloc(self.heap, std::ptr::null_mut(), bytes) };
             return self.allocated(Request { slot, bytes, align: ALIGN }, at);
         };
-        contents::compare(old.at, old.usable, old.tag)
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        unsafe { contents::compare(old.at, old.usable, old.tag) }
             .map_err(|why| format!("before realloc, {}: {why}", describe(&old)))?;
         // SAFETY: the heap is live and the block is one of its own.
         let at = unsafe { KnHeap::realloc(self.heap, old.at, bytes) };
@@ -409,11 +413,13 @@ impl Shadow {
             return self.refused(bytes, align);
         }
         let align = if at == old.at { old.align } else { align };
-        contents::compare(at, old.usable.min(bytes), old.tag)
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        unsafe { contents::compare(at, old.usable.min(bytes), old.tag) }
             .map_err(|why| format!("realloc of {} to {bytes}: {why}", describe(&old)))?;
         self.remove(slot);
         let block = self.checked(slot, at, bytes, align)?;
-        contents::write(at, block.usable, block.tag);
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        unsafe { contents::write(at, block.usable, block.tag) };
         self.insert(block);
         self.tally.saw_resize(old.at == at, bytes > old.usable);
         if at != old.at {
@@ -425,7 +431,8 @@ impl Shadow {
     /// Frees the slot's block, if it has one.
     fn release(&mut self, slot: u32) -> Result<(), String> {
         let Some(&block) = self.block(slot) else { return Ok(()) };
-        contents::compare(block.at, block.usable, block.tag)
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        unsafe { contents::compare(block.at, block.usable, block.tag) }
             .map_err(|why| format!("before free, {}: {why}", describe(&block)))?;
         // SAFETY: the heap is live and the block is one of its own.
         let status = unsafe { KnHeap::free(self.heap, block.at) };
@@ -450,7 +457,8 @@ impl Shadow {
         ensure(status == KnStatus::Ok, || format!("adding {arena} says {}", name(status)))?;
         let bytes = arena.bytes();
         self.arenas.push(arena);
-        self.stats = stats_of(self.heap)?;
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        self.stats = unsafe { stats_of(self.heap) }?;
         let (now, expected) = (&self.stats, before.regions + 1);
         ensure(
             now.regions == expected
@@ -572,7 +580,8 @@ impl Shadow {
 
     /// Statistics after a change that the shadow has followed.
     fn settle(&mut self, change: Change) -> Result<(), String> {
-        let before = std::mem::replace(&mut self.stats, stats_of(self.heap)?);
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        let before = std::mem::replace(&mut self.stats, unsafe { stats_of(self.heap) }?);
         let now = &self.stats;
         let least = before.peak.max(now.used);
         let transient = match change {
@@ -608,7 +617,8 @@ impl Shadow {
 
     /// Statistics, and the walk of a small heap, after a call that must change nothing.
     fn unchanged(&mut self) -> Result<(), String> {
-        let now = stats_of(self.heap)?;
+        // SAFETY: the heap is live, and so are the blocks that the shadow knows.
+        let now = unsafe { stats_of(self.heap) }?;
         ensure(same(&now, &self.stats), || format!("refused, yet {} became {}", show(&self.stats), show(&now)))?;
         if self.worth_a_walk() {
             self.verify_walk()?;
@@ -618,7 +628,7 @@ impl Shadow {
 
     /// Always in a small heap; the seldomer the more blocks there are.
     fn worth_a_walk(&self) -> bool {
-        self.tally.operations % (1 + self.blocks.len() / 64) == 0
+        self.tally.operations.is_multiple_of(1 + self.blocks.len() / 64)
     }
 
     fn region_of(&self, at: usize, bytes: usize) -> Option<usize> {
@@ -645,7 +655,10 @@ pub fn config(layout: KnLayout) -> KnHeapConfig {
 }
 
 /// The statistics of a live heap.
-pub fn stats_of(heap: *mut KnHeap) -> Result<KnHeapStats, String> {
+///
+/// # Safety
+/// `heap` is live.
+pub unsafe fn stats_of(heap: *mut KnHeap) -> Result<KnHeapStats, String> {
     let mut stats = KnHeapStats::default();
     // SAFETY: the caller's heap is live.
     let status = unsafe { KnHeap::stats(heap, &mut stats) };

@@ -94,7 +94,7 @@ mod forked {
         }
         for index in from..cases {
             shared.reached().store(index, Ordering::SeqCst);
-            if (index - from) % 256 == 0 {
+            if (index - from).is_multiple_of(256) {
                 // SAFETY: a plain system call.
                 unsafe { libc::alarm(SECONDS) };
             }
