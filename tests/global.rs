@@ -29,9 +29,14 @@ static mut MEMORY: [u128; BYTES / 16] = [0; BYTES / 16];
 impl Program {
     fn heap(&self) -> &Heap {
         self.begun.call_once(|| {
-            // SAFETY: once, and nobody else uses the static.
-            let ready = unsafe { self.heap.init((&raw mut MEMORY).cast(), BYTES) };
-            assert!(ready);
+            // One region, or several where the layouts in this build can't address all of it in one.
+            let piece = if cfg!(feature = "layout-wide") { BYTES } else { 480 << 10 };
+            for number in 0..(BYTES / piece).min(16) {
+                let memory = (&raw mut MEMORY).cast::<u8>().wrapping_add(number * piece);
+                // SAFETY: once, and nobody else uses the static; the pieces do not overlap.
+                let ready = unsafe { self.heap.init(memory, piece) };
+                assert!(ready);
+            }
         });
         &self.heap
     }
