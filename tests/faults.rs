@@ -20,11 +20,12 @@
 
 #![cfg(not(feature = "checks-none"))]
 
-use knoll::heap::{KnBlock, KnHeap, KnLayout, KnStatus, KN_BLOCK_USED};
+use knoll::heap::{KnBlock, KnHeap, KnHeapStats, KnLayout, KnStatus, KN_BLOCK_USED};
 use knoll_shadow::arena::Arena;
 use knoll_shadow::contents;
 use knoll_shadow::layouts;
-use knoll_shadow::shadow::{config, ALIGN};
+use knoll_shadow::numbers::config;
+use knoll_shadow::shadow::ALIGN;
 use knoll_shadow::shield::{self, Ending};
 use std::ffi::{c_char, c_void};
 use std::fmt;
@@ -274,6 +275,8 @@ impl Scene {
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Check,
+    /// The heap's numbers, none of which may exceed its memory.
+    Stats,
     /// Of the live block with this number.
     Free(usize),
     Malloc(usize),
@@ -313,7 +316,7 @@ type Answer = (bool, Gone, Option<(*mut u8, usize)>);
 impl Action {
     /// The calls that every spoiled byte is tried with.
     fn all(scene: &Scene) -> Vec<Action> {
-        let mut all = vec![Action::Check];
+        let mut all = vec![Action::Check, Action::Stats];
         all.extend((0..scene.live.len()).map(Action::Free));
         all.extend([1, 24, 25, 60, 100, 260, 400].map(Action::Malloc));
         all.extend([8, 90].map(Action::MallocTop));
@@ -331,6 +334,13 @@ impl Action {
         unsafe {
             match self {
                 Action::Check => (KnHeap::check(heap) != KnStatus::Ok, Gone::None, None),
+                Action::Stats => {
+                    let mut stats = KnHeapStats::default();
+                    let told = KnHeap::stats(heap, &mut stats) == KnStatus::Ok;
+                    let most = stats.total.max(stats.used).max(stats.free).max(stats.largest_free);
+                    let nonsense = told && most > scene.arena.bytes();
+                    (false, Gone::None, nonsense.then_some((std::ptr::null_mut(), usize::MAX)))
+                }
                 Action::Free(index) => {
                     let at = scene.live[index].at;
                     let status = KnHeap::free(heap, at);
@@ -352,7 +362,6 @@ impl Action {
                         return (false, Gone::None, None);
                     }
                     // Outside the arena it must not be read; the judge sees that it is.
-                    // SAFETY: the block is live and that long.
                     let lost = scene.arena.holds(at.addr(), kept) && contents::compare(at, kept, block.tag).is_err();
                     (false, Gone::One(block.at), if lost { Some((at, usize::MAX)) } else { given(at, bytes) })
                 }

@@ -5,8 +5,8 @@
 //! before `main`.
 
 use knoll::heap::{Heap, KnHeap, KnStatus};
+use knoll_shadow::numbers::stats_of;
 use knoll_shadow::random::Random;
-use knoll_shadow::shadow::stats_of;
 use std::alloc::{GlobalAlloc, Layout};
 #[cfg(not(miri))]
 use std::collections::{BTreeMap, VecDeque};

@@ -7,10 +7,11 @@
 use knoll::heap::{KnHeap, KnLayout, KnStatus};
 use knoll_shadow::arena::Arena;
 use knoll_shadow::layouts;
+use knoll_shadow::numbers::{config, stats_of};
 use knoll_shadow::op::{Misuse, Op};
 use knoll_shadow::plan::Plan;
 use knoll_shadow::random::{Random, Sizes};
-use knoll_shadow::shadow::{config, stats_of, Block, Ground, Shadow, Shape, ALIGN};
+use knoll_shadow::shadow::{Block, Ground, Shadow, Shape, ALIGN};
 use knoll_shadow::shrink::replay;
 use knoll_shadow::tally::Tally;
 use proptest::prelude::*;

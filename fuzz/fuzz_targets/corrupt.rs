@@ -8,7 +8,7 @@
 
 use knoll::heap::{KnHeap, KnLayout};
 use knoll_shadow::arena::Arena;
-use knoll_shadow::shadow::{config, stats_of};
+use knoll_shadow::numbers::{config, stats_of};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, arbitrary::Arbitrary)]

@@ -6,8 +6,9 @@
 //! * A block whose list links were overwritten is never handed out: its bin is given up, the error
 //!   hook is told, and the region stays usable.
 //!
-//! Design. The block is cut, and the rest goes back to a bin: behind it for requests from the bottom, before
-//! it for requests from the top ([`allocate_top`]), which start at the region's end:
+//! Design. The block that [`super::search`] names is cut, and the rest goes back to a bin: behind it
+//! for requests from the bottom, before it for requests from the top ([`allocate_top`]), which start at
+//! the region's end:
 //!
 //! ```text
 //!   | resident | resident | free ……………………………………… | scope 2 | scope 1 | end
@@ -162,7 +163,7 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
 /// Serves a small request from the first block of a bin of more than [`EXACT`] granules.
 ///
 /// # Safety
-/// `bin` is not empty.
+/// `bin` is not empty; `0 < size <= EXACT`.
 #[inline(never)]
 unsafe fn split_for_small<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u8 {
     // SAFETY: the caller's word.
@@ -202,7 +203,7 @@ unsafe fn remove<L: Layout>(region: Region<L>, bin: usize, block: usize) -> Resu
     }
 }
 
-/// Puts `other` in the place that `block` has at the head of `bin`; false if it is not the head or
+/// Puts `other` in the place that `block` has at the head of `bin`; false, and nothing has changed, if
 /// its links are spoiled.
 ///
 /// # Safety

@@ -6,7 +6,8 @@
 //! * On Cortex-M0 and RV32 without Zbb neither calls a library routine: `log2` is a lookup in a
 //!   32-byte table, `lowest` a multiplication by a de Bruijn sequence and a second such table.
 //!
-//! Costs on Cortex-M3 and above: 2 instructions each; on Cortex-M0: 9–14 and 8.
+//! Costs: one or two instructions where the processor has them; elsewhere at most three compares and a
+//! table, and one multiplication and a table.
 //!
 //! Source: Leiserson, Prokop, Randall, "Using de Bruijn sequences to index a 1 in a computer
 //! word" (1998).

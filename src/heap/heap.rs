@@ -10,8 +10,8 @@
 //!   KnHeap (in region 0) --next--> control block (in region 1) --next--> … --> null
 //! ```
 //!
-//! Costs: a call's cost in one region (see `allocate.rs`), and 6 instructions for each region that is
-//! passed over.
+//! Costs: a call's cost in one region (see docs/figures.md), and a range test or a failed search for
+//! each region that is passed over.
 
 use core::ptr::{copy_nonoverlapping, null_mut};
 

@@ -1,8 +1,8 @@
 //! What differs between block layouts, and what a region's control block holds.
 //!
 //! Guarantees
-//! * The allocation algorithm ([`super::allocate`], [`super::release`]) is written once, against the [`Layout`] trait;
-//!   a layout only says where a block's size and its neighbours' state are recorded.
+//! * The allocation algorithm ([`super::allocate`], [`super::release`]) is written once, against the
+//!   [`Layout`] trait; a layout only says where a block's size and its neighbours' state are recorded.
 //! * Everything a region needs lies in the memory that its owner gave: there is no static.
 //! * Each pointer is derived from the region's own pointer, never from an integer.
 //!
@@ -23,8 +23,8 @@
 //! A free block starts with its two links, `previous` before `next`, so that the first byte
 //! which an overflowing neighbour writes spoils the link that is verified before use.
 //!
-//! Costs: a control block of 40–56 bytes, a bitmap of one bit a bin, and one link a bin: 252 bytes
-//! for a region of 64 KB with 16-bit links.
+//! Costs: on 32-bit targets 24 bytes, two tallies of 4 or 8, a bitmap of one bit for each possible
+//! bin, and one link for each bin that the region can need; see docs/figures.md for the sums.
 
 use core::marker::PhantomData;
 

@@ -25,8 +25,8 @@
 //! which as a block's start would contradict its used left neighbour, and the next ten hold, one
 //! bit each, `(size - 12) / 8`: the next block's code is one of the eight from there on. The number's
 //! odd bits stand behind its even ones, so that two instructions put it together. A block of 8,204
-//! granules or more has all ten set, nothing in those eight, and its size in codes further on. A digit never looks
-//! like the head of a used block. Behind the last granule stands the code of a used block.
+//! granules or more has all ten set, nothing in those eight, and its size in codes further on. A digit
+//! never looks like the head of a used block. Behind the last granule stands the code of a used block.
 //!
 //! Every change of state is the same exclusive-or, [`toggle`]: giving a block back turns its own
 //! code from 01 to 10, or from 11 to 00 when it joins its left neighbour, which is `^ 11`; and the

@@ -10,7 +10,7 @@
 //!                                             words is the one with more granules: the peak
 //! ```
 //!
-//! Costs: 3 instructions to round; 7 to count an allocation, 4 to count a release.
+//! Costs: an addition and a shift to round; one word read and written to count, two for a new peak.
 
 use super::bins::EXACT;
 use super::layout::{Layout, Link, Region, Tally};

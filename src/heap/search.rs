@@ -12,7 +12,7 @@
 //!
 //! A small block is not cut so that a scrap of 1 or 2 granules remains while a scrap of that size is
 //! free already: then a larger bin serves. (Programs that free such scraps unused, as Lua and
-//! Duktape do, need 1–4 % less memory for it; one that asks for such sizes has no scraps lying about.)
+//! Duktape do, need up to 3 % less memory for it, see docs/layouts.md; one that asks for such sizes has no scraps lying about.)
 //!
 //! ```text
 //!   request 3:   bins 3 [ ]   4 [x]   5 [ ]   6 [x] …      a scrap of 1 lies about: 6 serves, not 4

@@ -13,6 +13,7 @@
 
 pub mod arena;
 pub mod contents;
+pub mod numbers;
 pub mod op;
 pub mod plan;
 pub mod random;

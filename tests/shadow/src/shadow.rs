@@ -19,10 +19,11 @@
 
 use crate::arena::Arena;
 use crate::contents;
+use crate::numbers::{config, ensure, name, same, show, stats_of};
 use crate::op::{Misuse, Op};
 use crate::random::Random;
 use crate::tally::Tally;
-use knoll::heap::{KnBlock, KnHeap, KnHeapConfig, KnHeapStats, KnLayout, KnStatus, KN_BLOCK_USED};
+use knoll::heap::{KnBlock, KnHeap, KnHeapStats, KnLayout, KnStatus, KN_BLOCK_USED};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Every block's least alignment: 16 on 64-bit hosts, 8 on 32-bit targets.
@@ -649,54 +650,7 @@ fn rounding(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8).saturating_add(2 * ALIGN)
 }
 
-/// The configuration of a layout.
-pub fn config(layout: KnLayout) -> KnHeapConfig {
-    KnHeapConfig { layout, flags: 0 }
-}
-
-/// The statistics of a live heap.
-///
-/// # Safety
-/// `heap` is live.
-pub unsafe fn stats_of(heap: *mut KnHeap) -> Result<KnHeapStats, String> {
-    let mut stats = KnHeapStats::default();
-    // SAFETY: the caller's heap is live.
-    let status = unsafe { KnHeap::stats(heap, &mut stats) };
-    ensure(status == KnStatus::Ok, || format!("stats says {}", name(status)))?;
-    Ok(stats)
-}
-
-fn numbers(stats: &KnHeapStats) -> [usize; 8] {
-    let KnHeapStats { total, used, free, peak, largest_free, blocks, regions, overhead } = *stats;
-    [total, used, free, peak, largest_free, blocks, regions, overhead]
-}
-
-fn same(one: &KnHeapStats, other: &KnHeapStats) -> bool {
-    numbers(one) == numbers(other)
-}
-
-fn show(stats: &KnHeapStats) -> String {
-    let [total, used, free, peak, largest, blocks, regions, overhead] = numbers(stats);
-    format!(
-        "[total {total} used {used} free {free} peak {peak} largest {largest} blocks {blocks} \
-         regions {regions} overhead {overhead}]"
-    )
-}
-
 fn describe(block: &Block) -> String {
     let Block { slot, at, bytes, usable, align, .. } = block;
     format!("block {slot} ({bytes} of {usable} bytes at {at:?}, align {align})")
-}
-
-fn name(status: KnStatus) -> &'static str {
-    status.name().to_str().unwrap_or("?")
-}
-
-/// An error unless the condition holds.
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
-    if holds {
-        Ok(())
-    } else {
-        Err(what())
-    }
 }
