@@ -11,6 +11,7 @@ mod header;
 mod install;
 mod localise;
 mod miri;
+mod nim;
 mod preload;
 mod rules;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
     Miri(miri::Args),
+    /// A Nim program with Nim's own collector on libknoll.so, next to the same on libc
+    Nim(nim::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
     Dist(dist::Args),
     /// Generate include/knoll.h, or check it
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Dist(args) => dist::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Miri(args) => miri::run(args),
+        Command::Nim(args) => nim::run(args),
         Command::Header(args) => header::run(args),
         Command::Install(args) => install::run(args),
         Command::Preload(args) => preload::run(args),

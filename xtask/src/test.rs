@@ -184,6 +184,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("run --check")],
         },
         Step {
+            name: "nim",
+            what: "a Nim program with Nim's collector prints and asks the same on libknoll.so as on libc's malloc",
+            commands: vec![xtask("nim --check")],
+        },
+        Step {
             name: "miri",
             what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
             commands: vec![xtask("miri --quick")],
