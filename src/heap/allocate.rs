@@ -23,7 +23,7 @@
 //! memory.
 
 use super::bins::{
-    abandon, large_bin, link_called, link_here, link_small, names, pop, unlink_called, unlink_here, EXACT,
+    abandon, large_bin, link_called, link_here, link_small, names, pop, unlink_called, unlink_here, unusual, EXACT,
 };
 use super::layout::{Layout, Link, Region};
 use super::request::{count, exact_bytes, granules, most_bytes, rounded};
@@ -67,7 +67,7 @@ pub(crate) unsafe fn allocate<L: Layout>(region: Region<L>, bytes: usize) -> *mu
         let Ok(block) = pop(region, bin) else {
             return again(region, bin, size);
         };
-        L::take(region, block, bin + 1, block, size);
+        take_here(region, block, bin + 1, block, size);
         if bin + 1 != size {
             link_small(region, block + size, bin + 1 - size);
         }
@@ -112,7 +112,7 @@ unsafe fn allocate_own<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
                 if !sound || unlink_here(region, block).is_err() {
                     return again(region, bin, size);
                 }
-                L::take(region, block, whole, block, size);
+                take_here(region, block, whole, block, size);
                 if whole != size {
                     link_here(region, block + size, whole - size);
                 }
@@ -144,13 +144,13 @@ unsafe fn split<L: Layout>(region: Region<L>, bin: usize, size: usize) -> *mut u
             if !replace(region, bin, block, block + size) {
                 return again(region, bin, size);
             }
-            L::take(region, block, whole, block, size);
+            take_here(region, block, whole, block, size);
             L::set_free_size(region, block + size, rest);
         } else {
             if pop(region, bin).is_err() {
                 return again(region, bin, size);
             }
-            L::take(region, block, whole, block, size);
+            take_here(region, block, whole, block, size);
             if rest != 0 {
                 link_here(region, block + size, rest);
             }
@@ -317,4 +317,20 @@ pub(crate) unsafe fn allocate_aligned<L: Layout>(region: Region<L>, align: usize
 pub(super) unsafe fn take_called<L: Layout>(region: Region<L>, block: usize, whole: usize, at: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe { L::take(region, block, whole, at, size) };
+}
+
+/// [`Layout::take`] in line, or called in an unusual layout.
+///
+/// # Safety
+/// As [`Layout::take`].
+#[inline(always)]
+unsafe fn take_here<L: Layout>(region: Region<L>, block: usize, whole: usize, at: usize, size: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if const { unusual::<L>() } {
+            take_called(region, block, whole, at, size);
+        } else {
+            L::take(region, block, whole, at, size);
+        }
+    }
 }

@@ -21,7 +21,7 @@
 //! Source: two-level segregated fit (Masmano, Ripoll, Crespo, Real, 2004), with one flat level.
 
 use super::bits::{log2, lowest, WORD_BITS};
-use super::layout::{Layout, Link, Region};
+use super::layout::{KnLayout, Layout, Link, Region};
 use super::status::KnStatus;
 use super::CHECKED;
 
@@ -115,6 +115,12 @@ pub(crate) unsafe fn link<L: Layout>(region: Region<L>, block: usize, size: usiz
     unsafe { push(region, bin_of(size), block, size) };
 }
 
+/// Whether memory is plenty for all layouts' code in line, and this one is not the usual one there:
+/// then its operations are called.
+pub(crate) const fn unusual<L: Layout>() -> bool {
+    cfg!(target_pointer_width = "64") && L::KIND as u8 != KnLayout::Wide as u8
+}
+
 /// [`link`], called: for where speed matters less than one more copy.
 ///
 /// # Safety
@@ -143,7 +149,7 @@ pub(crate) unsafe fn unlink_called<L: Layout>(region: Region<L>, block: usize) -
 pub(crate) unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size: usize) {
     // SAFETY: the caller's word.
     unsafe {
-        if cfg!(knoll_small) {
+        if const { cfg!(knoll_small) || unusual::<L>() } {
             link_called(region, block, size);
         } else {
             link(region, block, size);
@@ -159,7 +165,7 @@ pub(crate) unsafe fn link_here<L: Layout>(region: Region<L>, block: usize, size:
 pub(crate) unsafe fn unlink_here<L: Layout>(region: Region<L>, block: usize) -> Result<(), KnStatus> {
     // SAFETY: the caller's word.
     unsafe {
-        if cfg!(knoll_small) {
+        if const { cfg!(knoll_small) || unusual::<L>() } {
             unlink_called(region, block)
         } else {
             unlink(region, block)
@@ -176,7 +182,7 @@ pub(crate) unsafe fn link_small<L: Layout>(region: Region<L>, block: usize, size
     // SAFETY: the caller's word.
     unsafe {
         core::hint::assert_unchecked(0 < size && size <= EXACT);
-        if cfg!(knoll_small) {
+        if const { cfg!(knoll_small) || unusual::<L>() } {
             link_called(region, block, size);
         } else {
             push(region, size - 1, block, size);

@@ -205,8 +205,8 @@ unsafe fn huge_size<const G: usize>(region: Region<Map<G>>, block: usize) -> usi
 ///
 /// # Safety
 /// The granules are a used block, or lie within one free block; `block + size <= end`.
-#[cfg_attr(not(knoll_small), inline(always))]
-#[cfg_attr(knoll_small, inline(never))]
+#[cfg_attr(not(any(knoll_small, target_pointer_width = "64")), inline(always))]
+#[cfg_attr(any(knoll_small, target_pointer_width = "64"), inline(never))]
 unsafe fn toggle<const G: usize>(region: Region<Map<G>>, block: usize, size: usize) {
     // SAFETY: the map covers the granules and the one behind them.
     unsafe {
@@ -230,8 +230,8 @@ unsafe fn toggle<const G: usize>(region: Region<Map<G>>, block: usize, size: usi
 ///
 /// # Safety
 /// `first <= block < end`.
-#[cfg_attr(not(knoll_small), inline(always))]
-#[cfg_attr(knoll_small, inline(never))]
+#[cfg_attr(not(any(knoll_small, target_pointer_width = "64")), inline(always))]
+#[cfg_attr(any(knoll_small, target_pointer_width = "64"), inline(never))]
 unsafe fn extent<const G: usize, const GIVE: bool>(
     region: Region<Map<G>>,
     block: usize,

@@ -16,7 +16,7 @@
 //! Source: Knuth, TAOCP 1, 2.5, algorithm C, for the merging.
 
 use super::allocate::take_called;
-use super::bins::{link_called, link_here, unlink_called, unlink_here};
+use super::bins::{link_called, link_here, unlink_called, unlink_here, unusual};
 use super::layout::{Layout, Region, Tally, Used};
 use super::request::{granules, note_peak};
 use super::status::KnStatus;
@@ -30,7 +30,7 @@ pub(crate) unsafe fn release<L: Layout>(region: Region<L>, block: usize) -> Resu
     // SAFETY: the neighbours are those that the records name, and are unlinked only when their
     // links agree.
     unsafe {
-        let used = L::give(region, block)?;
+        let used = if const { unusual::<L>() } { give_called(region, block)? } else { L::give(region, block)? };
         let right = match L::right(region, block, used) {
             Some(right) if right == 0 || unlink_here(region, block + used.size).is_ok() => right,
             _ => {
@@ -83,7 +83,7 @@ unsafe fn give_called<L: Layout>(region: Region<L>, block: usize) -> Result<Used
 pub(crate) unsafe fn resize<L: Layout>(region: Region<L>, block: usize, bytes: usize) -> Result<bool, KnStatus> {
     // SAFETY: as in `release`; what is linked as free lies behind what stays used.
     unsafe {
-        let used = L::inspect(region, block)?;
+        let used = if const { unusual::<L>() } { inspect_called(region, block)? } else { L::inspect(region, block)? };
         let right = L::right(region, block, used).ok_or(KnStatus::Corrupt)?;
         let Some(size) = granules::<L>(bytes) else {
             return Ok(false);
