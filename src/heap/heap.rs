@@ -398,17 +398,43 @@ impl KnHeap {
         while !each.is_null() {
             // SAFETY: the chain's links are regions of this heap, or null.
             unsafe {
-                let (low, high) = in_layout!(each, region => (
-                    region.granule(region.first()).addr(),
-                    region.granule(region.end()).addr(),
-                ));
-                if (low..high).contains(&at.addr()) {
+                if Self::spans(each, at.addr()) {
                     return true;
                 }
                 each = (*each).next;
             }
         }
         false
+    }
+
+    /// The pointer to an address in one of the heap's blocks, with its region's provenance.
+    ///
+    /// # Safety
+    /// `this` is a live heap, and the address in a block of it.
+    pub(crate) unsafe fn pointer_to(this: *mut Self, address: usize) -> *mut u8 {
+        let mut each = this;
+        // SAFETY: the chain's links are regions of this heap, or null, and one holds the address.
+        unsafe {
+            while !(*each).next.is_null() && !Self::spans(each, address) {
+                each = (*each).next;
+            }
+        }
+        each.cast::<u8>().with_addr(address)
+    }
+
+    /// Whether one region's blocks reach over the address.
+    ///
+    /// # Safety
+    /// `region` is a live region.
+    unsafe fn spans(region: *mut Self, address: usize) -> bool {
+        // SAFETY: the caller's word.
+        let (low, high) = unsafe {
+            in_layout!(region, region => (
+                region.granule(region.first()).addr(),
+                region.granule(region.end()).addr(),
+            ))
+        };
+        (low..high).contains(&address)
     }
 }
 

@@ -26,6 +26,7 @@
 //! Costs: on 32-bit targets 24 bytes, two tallies of 4 or 8, a bitmap of one bit for each possible
 //! bin, and one link for each bin that the region can need; see docs/figures.md for the sums.
 
+use core::ffi::c_void;
 use core::marker::PhantomData;
 
 use super::bits::WORD_BITS;
@@ -96,6 +97,9 @@ pub struct KnHeap {
     /// How many bins there are.
     pub(crate) bins: u8,
     pub(crate) reserved: u16,
+    /// What `counted` keeps for the heap, in the first region's control block; null until first needed.
+    /// The heap never looks behind it.
+    pub(crate) counted: *mut c_void,
 }
 
 /// Used granules and used blocks in one word, so that one addition counts both and one
