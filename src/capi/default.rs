@@ -42,7 +42,8 @@ pub unsafe extern "C" fn kn_init(mem: *mut c_void, bytes: usize) -> KnStatus {
     if heap.is_null() {
         return KnStatus::NoMemory;
     }
-    port::use_heap(heap);
+    // SAFETY: made above, and the caller's promise.
+    unsafe { port::use_heap(heap) };
     KnStatus::Ok
 }
 
@@ -72,7 +73,8 @@ pub extern "C" fn kn_heap_default() -> *mut KnHeap {
 /// `heap` is NULL or a heap that lives while it is the default.
 #[no_mangle]
 pub unsafe extern "C" fn kn_heap_use(heap: *mut KnHeap) -> *mut KnHeap {
-    port::use_heap(heap)
+    // SAFETY: the caller's promise.
+    unsafe { port::use_heap(heap) }
 }
 
 /// Sets the functions that guard the default heap on bare metal, for instance an RTOS's scheduler lock

@@ -11,11 +11,14 @@
 //! - A fork from a signal handler that interrupted this very thread inside the heap takes nothing:
 //!   in the child the interrupted call goes on and releases the lock, as in the parent.
 //!
+//! The list of those who count is not locked: the child puts it right (`collectors`).
+//!
 //! A large block that another thread is mapping or unmapping at that moment may stay mapped in the
 //! child: its owner does not exist there.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::collectors;
 use crate::port;
 
 /// Set while a fork is under way whose prepare handler found its own thread inside the heap.
@@ -44,6 +47,7 @@ unsafe extern "C" fn in_parent() {
 }
 
 unsafe extern "C" fn in_child() {
+    collectors::in_child();
     if !INTERRUPTED.swap(false, Ordering::Relaxed) {
         // SAFETY: `prepare` took the lock in the thread that this one is a copy of.
         unsafe { port::process_lock().end_fork_in_child() };

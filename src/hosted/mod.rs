@@ -29,6 +29,8 @@
 //! - `mappings`: the large blocks.
 //! - `fork`: the handlers that hold the lock while the process is copied.
 //! - `aside`: what threads do that must not wait for the lock.
+//! - `collectors`: the threads that count objects over the process heap, and what their ends do.
+//! - `types`: one number for a type of counted objects in all of them.
 //!
 //! A thread that has called `kn_heap_use` has a heap of its own: then the functions of this module
 //! work on that one, without a lock, and fall back to the process heap for pointers outside it.
@@ -38,10 +40,14 @@
 //! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
 
 mod aside;
+#[allow(dead_code, unused_imports)]
+pub(crate) mod collectors;
 mod fork;
 mod mappings;
 pub(crate) mod process;
 mod regions;
+#[allow(dead_code)]
+mod types;
 
 pub(crate) use process::process_heap;
 

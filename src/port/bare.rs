@@ -62,8 +62,28 @@ pub(crate) fn default_heap() -> *mut KnHeap {
     DEFAULT.load(Ordering::Acquire)
 }
 
+/// The counted state of the default heap; null: none yet, or no heap. To be asked by who may use the
+/// heap: it is read without the lock.
+#[inline(always)]
+#[allow(dead_code)]
+pub(crate) fn counted() -> *mut c_void {
+    let heap = default_heap();
+    if heap.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: whoever made it the default keeps it alive while it is.
+    unsafe { (*heap).counted }
+}
+
+/// The heap itself knows its state here.
+#[allow(dead_code)]
+pub(crate) fn set_counted(_state: *mut c_void) {}
+
 /// Makes `heap` the default one (null: none) and returns the one before.
-pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
+///
+/// # Safety
+/// `heap` is null or a heap that lives while it is the default.
+pub(crate) unsafe fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
     let state = enter();
     let before = DEFAULT.load(Ordering::Relaxed);
     DEFAULT.store(heap, Ordering::Release);

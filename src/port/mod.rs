@@ -13,7 +13,7 @@
 //! ```text
 //!              capi, heap, hosted
 //!                      |
-//!    port   report  default_heap  use_heap  Lock
+//!    port   report  default_heap  use_heap  counted  Lock
 //!                      |
 //!        +-------------+--------------+
 //!      bare           unix           wasm
@@ -27,6 +27,8 @@
 
 mod exclusive;
 mod hook;
+#[allow(dead_code)]
+mod stack;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
 mod bare;
@@ -46,12 +48,17 @@ pub(crate) mod manual;
 
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
+#[allow(unused_imports)]
+pub(crate) use platform::{counted, set_counted};
 pub(crate) use platform::{default_heap, set_lock, use_heap};
+#[allow(unused_imports)]
+pub(crate) use stack::stack_pointer;
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{
-    discard, map, page_bytes, process_lock, remap, thread_heap, unmap, with_lock, Busy, Errno, Span,
+    discard, identity, map, over_process_heap, page_bytes, process_counted, process_lock, remap, set_process_counted,
+    thread_heap, unmap, with_lock, Busy, Errno, Futex, Key, Span,
 };
 
 /// Enters the critical section that guards the default heap; the result brings the state before back.

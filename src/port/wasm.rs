@@ -5,6 +5,7 @@
 //! - What `memory.grow` gives is never given back: WebAssembly has no way to.
 
 use core::arch::wasm32::{memory_grow, memory_size};
+use core::ffi::c_void;
 use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -38,8 +39,27 @@ pub(crate) fn default_heap() -> *mut KnHeap {
     heap
 }
 
+/// The counted state of the default heap; null: none yet, or no heap yet.
+#[inline(always)]
+#[allow(dead_code)]
+pub(crate) fn counted() -> *mut c_void {
+    let heap = DEFAULT.load(Ordering::Relaxed);
+    if heap.is_null() {
+        return null_mut();
+    }
+    // SAFETY: whoever made it the default keeps it alive while it is.
+    unsafe { (*heap).counted }
+}
+
+/// The heap itself knows its state here.
+#[allow(dead_code)]
+pub(crate) fn set_counted(_state: *mut c_void) {}
+
 /// Makes `heap` the default one (null: the growing one) and returns the one before.
-pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
+///
+/// # Safety
+/// `heap` is null or a heap that lives while it is the default.
+pub(crate) unsafe fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
     let before = default_heap();
     let next = if heap.is_null() { GROWING.load(Ordering::Relaxed) } else { heap };
     DEFAULT.store(next, Ordering::Relaxed);

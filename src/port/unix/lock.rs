@@ -1,7 +1,7 @@
-//! The lock of the process heap.
+//! The lock of the process heap, and of the list of those who count.
 //!
 //! - All zeros is unlocked, so a static lock works before any start-up code.
-//! - It is held while the process forks. libc's fork then waits for locks of its own (stdio, name
+//! - The heap's is held while the process forks. libc's fork then waits for locks of its own (stdio, name
 //!   service) whose holders may be waiting for memory: so nobody waits for a fork longer than
 //!   [`PATIENCE`], and who asked gets [`Busy`] instead of a deadlock.
 //! - Nor does a signal handler wait that interrupts its own thread inside the lock.
@@ -163,6 +163,17 @@ impl Futex {
         self.guests.store(0, Ordering::Relaxed);
         // SAFETY: the caller's word.
         unsafe { self.release() };
+    }
+
+    /// In the child of a fork that did not take the lock: frees it from a holder that does not exist
+    /// here; true iff there was one.
+    pub(crate) fn free_from_others(&self) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        let others = word != FREE && word & !WAITED_FOR != thread::identity();
+        if others {
+            self.word.store(FREE, Ordering::Relaxed);
+        }
+        others
     }
 
     /// Runs `look`, which only reads what the lock guards and does not wait, while a fork is under

@@ -1,7 +1,9 @@
-//! Unix: memory from mmap, one lock that survives fork, one pointer for each thread.
+//! Unix: memory from mmap, one lock that survives fork, three pointers for each thread.
 //!
 //! - [`thread_heap`] is the calling thread's own default heap: null until [`use_heap`], so a thread
 //!   that never asks shares the process heap of `hosted`.
+//! - [`counted`] is the counted state of the heap that is the thread's default; over the process heap
+//!   each thread has one of its own.
 //! - Nothing here allocates, opens or looks up anything, so all of it works before the C library is
 //!   set up, in a signal handler, and in the first call of a preloaded `malloc`.
 //! - `errno` is as before after every function except where a function says otherwise.
@@ -16,7 +18,11 @@ pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
 pub(crate) use lock::{Busy, Futex};
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
-pub(crate) use thread::heap as thread_heap;
+pub(crate) use thread::{
+    counted, heap as thread_heap, identity, process_counted, set_counted, set_process_counted, Key,
+};
+
+use core::ptr::null_mut;
 
 use super::hook::{Report, PENDING};
 use super::{LockEnter, LockLeave};
@@ -100,9 +106,28 @@ pub(crate) fn set_lock(_functions: Option<(LockEnter, LockLeave)>) -> KnStatus {
 }
 
 /// Makes `heap` the calling thread's default (null: the process heap) and returns the one before.
-pub(crate) fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
+///
+/// # Safety
+/// `heap` is null or a heap that lives while it is the default.
+pub(crate) unsafe fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
     let before = default_heap();
-    let own = if heap == crate::hosted::process_heap() { core::ptr::null_mut() } else { heap };
-    thread::set_heap(own);
+    if heap.is_null() || heap == crate::hosted::process_heap() {
+        thread::set_heap(null_mut(), null_mut());
+    } else {
+        // SAFETY: the caller's promise.
+        thread::set_heap(heap, unsafe { (*heap).counted });
+    }
     before
+}
+
+/// Runs `work` with the process heap as the calling thread's default. The heap that it has of its own
+/// is not touched: its memory may have gone, at a thread's end.
+pub(crate) fn over_process_heap<R>(work: impl FnOnce() -> R) -> R {
+    let (heap, state) = (thread::heap(), thread::counted());
+    thread::set_heap(null_mut(), null_mut());
+    let result = work();
+    if !heap.is_null() {
+        thread::set_heap(heap, state);
+    }
+    result
 }

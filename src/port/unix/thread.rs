@@ -1,57 +1,66 @@
-//! One pointer for each thread: its default heap. And who a thread is.
+//! Three pointers for each thread: its default heap, the counted state in use, and its counted state
+//! over the process heap. And who a thread is.
 //!
-//! - Reading it never allocates, never calls the loader and works before the C library is set up.
+//! - Reading never allocates, never calls the loader and works before the C library is set up.
 //! - A new thread reads null.
 //!
-//! On x86-64 and aarch64 Linux the pointer is a symbol of initial-exec thread-local storage, declared
-//! and read by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
-//! through `__tls_get_addr`, which may call malloc. Eight bytes with alignment 8 stay far below the
-//! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, a pthread key does it.
+//! ```text
+//!   +0  HEAP      its own default heap; null: the process heap
+//!   +8  COUNTED   the counted state of that heap, so that nothing has to be asked on the way
+//!   +16 PROCESS   its state over the process heap, kept while it has a heap of its own
+//! ```
+//! On x86-64 and aarch64 Linux they are a symbol of initial-exec thread-local storage, declared and
+//! accessed by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
+//! through `__tls_get_addr`, which may call malloc. 24 bytes with alignment 8 stay far below the
+//! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, three pthread keys do it.
 //!
 //! Cost: two instructions to read (x86-64); one call with a pthread key.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", target_arch = "x86_64", not(miri)))]
 mod slot {
-    use crate::heap::KnHeap;
     use core::arch::{asm, global_asm};
+    use core::ffi::c_void;
 
     // The version is in the name: two versions of Knoll in one program must not share it. Weak,
     // because one program may contain several copies of this assembly (codegen units, rlib and test).
     global_asm!(
-        ".pushsection .tbss.knoll_thread_heap_0_1,\"awT\",@nobits",
-        ".hidden knoll_thread_heap_0_1",
-        ".weak knoll_thread_heap_0_1",
-        ".type knoll_thread_heap_0_1,@object",
+        ".pushsection .tbss.knoll_thread_0_1,\"awT\",@nobits",
+        ".hidden knoll_thread_0_1",
+        ".weak knoll_thread_0_1",
+        ".type knoll_thread_0_1,@object",
         ".p2align 3",
-        "knoll_thread_heap_0_1:",
-        ".zero 8",
-        ".size knoll_thread_heap_0_1,8",
+        "knoll_thread_0_1:",
+        ".zero 24",
+        ".size knoll_thread_0_1,24",
         ".popsection",
     );
 
     #[inline(always)]
-    pub(super) fn get() -> *mut KnHeap {
-        let heap: *mut KnHeap;
-        // SAFETY: reads this thread's copy of the symbol above.
+    pub(super) fn get<const WORD: usize>() -> *mut c_void {
+        let value: *mut c_void;
+        // SAFETY: reads this thread's copy of the symbol above, which has three words.
         unsafe {
             asm!(
-                "mov {0}, qword ptr [rip + knoll_thread_heap_0_1@GOTTPOFF]",
-                "mov {0}, qword ptr fs:[{0}]",
-                out(reg) heap,
+                "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
+                "mov {0}, qword ptr fs:[{0} + {1}]",
+                out(reg) value,
+                const WORD * 8,
                 options(readonly, nostack, preserves_flags),
             );
         }
-        heap
+        value
     }
 
-    pub(super) fn set(heap: *mut KnHeap) {
-        // SAFETY: writes this thread's copy of the symbol above.
+    #[inline(always)]
+    pub(super) fn set<const WORD: usize>(value: *mut c_void) {
+        // SAFETY: writes this thread's copy of the symbol above, which has three words.
         unsafe {
             asm!(
-                "mov {0}, qword ptr [rip + knoll_thread_heap_0_1@GOTTPOFF]",
-                "mov qword ptr fs:[{0}], {1}",
+                "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
+                "mov qword ptr fs:[{0} + {2}], {1}",
                 out(reg) _,
-                in(reg) heap,
+                in(reg) value,
+                const WORD * 8,
                 options(nostack, preserves_flags),
             );
         }
@@ -70,31 +79,31 @@ mod slot {
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", target_arch = "aarch64", not(miri)))]
 mod slot {
-    use crate::heap::KnHeap;
     use core::arch::{asm, global_asm};
+    use core::ffi::c_void;
 
     // As on x86-64.
     global_asm!(
-        ".pushsection .tbss.knoll_thread_heap_0_1,\"awT\",@nobits",
-        ".hidden knoll_thread_heap_0_1",
-        ".weak knoll_thread_heap_0_1",
-        ".type knoll_thread_heap_0_1,@object",
+        ".pushsection .tbss.knoll_thread_0_1,\"awT\",@nobits",
+        ".hidden knoll_thread_0_1",
+        ".weak knoll_thread_0_1",
+        ".type knoll_thread_0_1,@object",
         ".p2align 3",
-        "knoll_thread_heap_0_1:",
-        ".zero 8",
-        ".size knoll_thread_heap_0_1,8",
+        "knoll_thread_0_1:",
+        ".zero 24",
+        ".size knoll_thread_0_1,24",
         ".popsection",
     );
 
     #[inline(always)]
-    fn address() -> *mut *mut KnHeap {
-        let at: *mut *mut KnHeap;
+    fn address() -> *mut *mut c_void {
+        let at: *mut *mut c_void;
         // SAFETY: computes the address of this thread's copy of the symbol above.
         unsafe {
             asm!(
                 "mrs {1}, tpidr_el0",
-                "adrp {0}, :gottprel:knoll_thread_heap_0_1",
-                "ldr {0}, [{0}, #:gottprel_lo12:knoll_thread_heap_0_1]",
+                "adrp {0}, :gottprel:knoll_thread_0_1",
+                "ldr {0}, [{0}, #:gottprel_lo12:knoll_thread_0_1]",
                 "add {0}, {0}, {1}",
                 out(reg) at,
                 out(reg) _,
@@ -105,14 +114,15 @@ mod slot {
     }
 
     #[inline(always)]
-    pub(super) fn get() -> *mut KnHeap {
-        // SAFETY: this thread's own copy, which lives as long as the thread.
-        unsafe { *address() }
+    pub(super) fn get<const WORD: usize>() -> *mut c_void {
+        // SAFETY: this thread's own copy, which lives as long as the thread and has three words.
+        unsafe { *address().add(WORD) }
     }
 
-    pub(super) fn set(heap: *mut KnHeap) {
+    #[inline(always)]
+    pub(super) fn set<const WORD: usize>(value: *mut c_void) {
         // SAFETY: as in `get`.
-        unsafe { *address() = heap }
+        unsafe { *address().add(WORD) = value }
     }
 
     #[inline(always)]
@@ -131,38 +141,26 @@ mod slot {
     not(miri)
 )))]
 mod slot {
-    use crate::heap::KnHeap;
+    use super::{Key, Ordering};
+    use core::ffi::c_void;
     use core::ptr::null_mut;
-    use core::sync::atomic::{AtomicUsize, Ordering};
 
-    /// The pthread key plus 1; 0: no thread has set its heap yet, so all of them have none.
-    static KEY: AtomicUsize = AtomicUsize::new(0);
+    // No destructor: what they point to is not the thread's.
+    static KEYS: [Key; 3] = [const { Key::new() }; 3];
 
-    pub(super) fn get() -> *mut KnHeap {
-        match KEY.load(Ordering::Acquire) {
+    pub(super) fn get<const WORD: usize>() -> *mut c_void {
+        match KEYS[WORD].0.load(Ordering::Acquire) {
             0 => null_mut(),
             // SAFETY: the key was created and is never deleted.
-            key => unsafe { libc::pthread_getspecific((key - 1) as libc::pthread_key_t).cast() },
+            key => unsafe { libc::pthread_getspecific((key - 1) as libc::pthread_key_t) },
         }
     }
 
     /// Does nothing iff the system has no key left.
-    pub(super) fn set(heap: *mut KnHeap) {
-        if KEY.load(Ordering::Acquire) == 0 {
-            let mut key: libc::pthread_key_t = 0;
-            // SAFETY: the key's place is valid; no destructor: a thread's heap is not the thread's.
-            if unsafe { libc::pthread_key_create(&mut key, None) } != 0 {
-                return;
-            }
-            let mine = key as usize + 1;
-            if KEY.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: created above, and nobody else has seen it.
-                unsafe { libc::pthread_key_delete(key) };
-            }
+    pub(super) fn set<const WORD: usize>(value: *mut c_void) {
+        if KEYS[WORD].make(None) {
+            KEYS[WORD].set(value);
         }
-        let key = KEY.load(Ordering::Acquire) - 1;
-        // SAFETY: the key was created and is never deleted.
-        unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, heap.cast()) };
     }
 
     pub(super) fn identity() -> usize {
@@ -177,21 +175,99 @@ mod slot {
     }
 }
 
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::heap::KnHeap;
+
+/// The words of a thread; see the module's head.
+const HEAP: usize = 0;
+const COUNTED: usize = 1;
+const PROCESS: usize = 2;
 
 /// The calling thread's own default heap, or null.
 #[inline(always)]
 pub(crate) fn heap() -> *mut KnHeap {
-    slot::get()
+    slot::get::<HEAP>().cast()
 }
 
-/// Sets the calling thread's own default heap; null: none.
-pub(super) fn set_heap(heap: *mut KnHeap) {
-    slot::set(heap);
+/// Sets the calling thread's own default heap and that heap's counted state; null: none, and the
+/// state that the thread has over the process heap.
+pub(super) fn set_heap(heap: *mut KnHeap, counted: *mut c_void) {
+    slot::set::<HEAP>(heap.cast());
+    slot::set::<COUNTED>(if heap.is_null() { slot::get::<PROCESS>() } else { counted });
+}
+
+/// The counted state of the calling thread's default heap; null: none yet.
+#[inline(always)]
+#[allow(dead_code)]
+pub(crate) fn counted() -> *mut c_void {
+    slot::get::<COUNTED>()
+}
+
+/// Notes the counted state of the calling thread's default heap, whichever that is.
+#[allow(dead_code)]
+pub(crate) fn set_counted(state: *mut c_void) {
+    slot::set::<COUNTED>(state);
+}
+
+/// The calling thread's counted state over the process heap; null: none.
+pub(crate) fn process_counted() -> *mut c_void {
+    slot::get::<PROCESS>()
+}
+
+/// Notes the calling thread's counted state over the process heap.
+pub(crate) fn set_process_counted(state: *mut c_void) {
+    slot::set::<PROCESS>(state);
+    if heap().is_null() {
+        set_counted(state);
+    }
 }
 
 /// An even number that no other living thread has, never 0; a child of fork keeps its parent thread's.
 #[inline(always)]
-pub(super) fn identity() -> usize {
+pub(crate) fn identity() -> usize {
     slot::identity()
+}
+
+/// What a pthread key calls at the end of a thread whose value is not null.
+type AtEnd = unsafe extern "C" fn(*mut c_void);
+
+/// A pthread key, made when first needed and never deleted. All zero: not made.
+///
+/// Making one does not allocate. Setting one may: glibc calls `calloc` for a thread's first key from
+/// the 33rd on, so no lock of the heap may be held.
+pub(crate) struct Key(AtomicUsize);
+
+impl Key {
+    pub(crate) const fn new() -> Key {
+        Key(AtomicUsize::new(0))
+    }
+
+    /// Makes the key unless it is there; false: the system has none left.
+    pub(crate) fn make(&self, at_end: Option<AtEnd>) -> bool {
+        if self.0.load(Ordering::Acquire) != 0 {
+            return true;
+        }
+        let mut key: libc::pthread_key_t = 0;
+        // SAFETY: the key's place is valid, and the function lives as long as the process.
+        if unsafe { libc::pthread_key_create(&mut key, at_end) } != 0 {
+            return false;
+        }
+        let mine = key as usize + 1;
+        if self.0.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: created above, and nobody else has seen it.
+            unsafe { libc::pthread_key_delete(key) };
+        }
+        true
+    }
+
+    /// Sets the calling thread's value; false: the key is not made, or there is no memory.
+    pub(crate) fn set(&self, value: *mut c_void) -> bool {
+        match self.0.load(Ordering::Acquire) {
+            0 => false,
+            // SAFETY: the key was created and is never deleted.
+            key => unsafe { libc::pthread_setspecific((key - 1) as libc::pthread_key_t, value) == 0 },
+        }
+    }
 }
