@@ -5,16 +5,19 @@
 //!   chapter, and the names of the `KnStatus` values.
 //! - A chapter is a file of `src/capi`, in the order of the `mod` lines of `src/capi/mod.rs`; its
 //!   heading is the file's own `//!` head. The header has no prose that the source has not.
+//! - `src/capi/NAME_inline.h`, where there is one, stands behind the last declaration of chapter
+//!   NAME as it is: functions that the C compiler is to put in line are written in C.
 //! - `--check` writes nothing and fails, with the difference, when the committed header is not
-//!   what the source gives. It also compiles the header alone as C99, C11, C17, C++11 and C++17
-//!   with every warning an error, included twice, on the host and with the Arm compiler.
+//!   what the source gives. It also compiles that header and each of `include/knoll` alone as C99,
+//!   C11, C17, C++11 and C++17 with every warning an error, included twice, on the host and with
+//!   the Arm compiler.
 
 use crate::localise::is_public;
 use crate::util::{announce, capture, note, program, root, version, work_dir, Tally};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Options of `cargo xtask header`.
 #[derive(clap::Args)]
@@ -32,9 +35,13 @@ pub fn run(args: Args) -> Result<()> {
     if args.check {
         let mut tally = Tally::default();
         tally.record("include/knoll.h is what the source gives", compare(&committed, &fresh));
-        announce("Compiling the header alone, included twice, all warnings errors");
-        for dialect in DIALECTS {
-            tally.record(dialect.join(" "), compile_alone(dialect, &committed));
+        announce("Compiling each header alone, included twice, all warnings errors");
+        for header in headers()? {
+            note(&header);
+            let header = root().join("include").join(header);
+            for dialect in DIALECTS {
+                tally.record(dialect.join(" "), compile_alone(dialect, &header));
+            }
         }
         announce("Sizes of the enumerations, by compiler and target");
         tally.record("every enumeration has 4 bytes on every target", compare_enum_sizes(&fresh));
@@ -48,6 +55,20 @@ pub fn run(args: Args) -> Result<()> {
     std::fs::write(&committed, &fresh)?;
     note(format!("wrote include/knoll.h: {} lines", fresh.lines().count()));
     Ok(())
+}
+
+/// The headers that are installed, as paths below `include`: `knoll.h`, then `knoll/*.h` by name.
+pub fn headers() -> Result<Vec<String>> {
+    let mut dialects = Vec::new();
+    for entry in std::fs::read_dir(root().join("include/knoll")).context("include/knoll")? {
+        let name = PathBuf::from(entry?.file_name());
+        if name.extension().is_some_and(|extension| extension == "h") {
+            dialects.push(format!("knoll/{}", name.display()));
+        }
+    }
+    dialects.sort();
+    dialects.insert(0, "knoll.h".to_owned());
+    Ok(dialects)
 }
 
 // ---------------------------------------------------------------- generating
@@ -72,10 +93,12 @@ pub fn generate() -> Result<String> {
     Ok(with_chapters(&for_c_readers(&text), &chapters))
 }
 
-/// A file of `src/capi`: its heading, and the functions it defines in their order.
+/// A file of `src/capi`: its heading, the functions it defines in their order, and the C text that
+/// follows them in the header.
 struct Chapter {
     heading: Vec<String>,
     functions: Vec<String>,
+    in_line: Option<String>,
 }
 
 /// The introduction (the head of `src/capi/mod.rs`) and the chapters in the order of its `mod` lines.
@@ -87,7 +110,9 @@ fn read_chapters() -> Result<(Vec<String>, Vec<Chapter>)> {
         let line = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ");
         let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) else { continue };
         let source = read(&directory.join(format!("{name}.rs")))?;
-        chapters.push(Chapter { heading: head(&source), functions: exported_functions(&source) });
+        let in_line = directory.join(format!("{name}_inline.h"));
+        let in_line = if in_line.exists() { Some(read(&in_line)?) } else { None };
+        chapters.push(Chapter { heading: head(&source), functions: exported_functions(&source), in_line });
     }
     Ok((head(&index), chapters))
 }
@@ -163,7 +188,16 @@ fn macros(version: &str) -> Result<String> {
 fn for_c_readers(text: &str) -> String {
     let mut out = String::new();
     let mut comment: Option<Vec<String>> = None;
-    for line in text.lines().map(for_c_reader) {
+    let mut inside = "";
+    for raw in text.lines() {
+        // A structure's typedef ends with its name: up to there it has only its tag.
+        match raw.strip_prefix("typedef struct ").and_then(|rest| rest.strip_suffix(" {")) {
+            Some(name) => inside = name,
+            None if raw.starts_with('}') => inside = "",
+            None => {}
+        }
+        let line = for_c_reader(raw);
+        let line = if !inside.is_empty() && uses(raw, inside) { with_tag(&line, inside) } else { line };
         match (&mut comment, line.trim_start()) {
             (None, "/**") => comment = Some(Vec::new()),
             (Some(lines), "*/") => {
@@ -180,6 +214,16 @@ fn for_c_readers(text: &str) -> String {
         }
     }
     out
+}
+
+/// Does the line name the structure by its tag, other than to begin it?
+fn uses(line: &str, name: &str) -> bool {
+    !line.starts_with("typedef") && line.contains(&format!("struct {name} "))
+}
+
+/// The line with the structure's tag before its name.
+fn with_tag(line: &str, name: &str) -> String {
+    line.replacen(&format!("{name} "), &format!("struct {name} "), 1)
 }
 
 /// A documentation comment without its `# Safety` section (which tells the Rust caller what the C
@@ -236,27 +280,33 @@ fn shouting(name: &str) -> String {
     out
 }
 
-/// Puts each chapter's heading before the documentation of its first function; a chapter that
-/// declares none has no heading.
+/// Puts each chapter's heading before the documentation of its first function, and its C text behind
+/// its last one; a chapter that declares none has neither.
 fn with_chapters(text: &str, chapters: &[Chapter]) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let mut headings: Vec<(usize, &Chapter)> = Vec::new();
+    // What stands before a line, in the order of the chapters.
+    let mut before: Vec<(usize, String)> = Vec::new();
     for chapter in chapters {
-        let first = chapter.functions.iter().find_map(|name| lines.iter().position(|line| declares(line, name)));
-        let Some(mut at) = first else { continue };
-        while at > 0 && !lines[at - 1].trim().is_empty() {
-            at -= 1;
+        let declared = chapter.functions.iter().filter_map(|name| lines.iter().position(|line| declares(line, name)));
+        let declared: Vec<usize> = declared.collect();
+        let (Some(&first), Some(&last)) = (declared.first(), declared.iter().max()) else { continue };
+        let blank = |line: &&str| line.trim().is_empty();
+        let start = lines[..first].iter().rposition(|line| blank(&line)).map_or(0, |at| at + 1);
+        let mut heading = format!("/* {}\n", "=".repeat(94));
+        for line in &chapter.heading {
+            let _ = writeln!(heading, "{}", format!(" * {}", for_c_reader(line)).trim_end());
         }
-        headings.push((at, chapter));
+        let _ = write!(heading, " * {} */\n\n", "=".repeat(91));
+        before.push((start, heading));
+        if let Some(in_line) = &chapter.in_line {
+            let end = lines[last..].iter().position(blank).map_or(lines.len(), |at| last + at);
+            before.push((end, format!("\n{}\n", in_line.trim())));
+        }
     }
     let mut out = String::new();
     for (number, line) in lines.iter().enumerate() {
-        for (_, chapter) in headings.iter().filter(|(at, _)| *at == number) {
-            let _ = writeln!(out, "/* {}", "=".repeat(94));
-            for line in &chapter.heading {
-                let _ = writeln!(out, "{}", format!(" * {}", for_c_reader(line)).trim_end());
-            }
-            let _ = writeln!(out, " * {} */\n", "=".repeat(91));
+        for (_, text) in before.iter().filter(|(at, _)| *at == number) {
+            out.push_str(text);
         }
         let _ = writeln!(out, "{line}");
     }
@@ -273,9 +323,9 @@ fn declared_name(line: &str) -> Option<&str> {
     line.split_once('(')?.0.rsplit([' ', '*']).next()
 }
 
-/// The functions that a header declares.
+/// The functions that a header declares and the library has; those in line are the header's own.
 pub fn declared_functions(header: &str) -> BTreeSet<String> {
-    let lines = header.lines().filter(|line| !line.starts_with([' ', '*', '/', '#']));
+    let lines = header.lines().filter(|line| !line.starts_with([' ', '*', '/', '#']) && !line.starts_with("static "));
     lines.filter_map(declared_name).filter(|name| is_public(name)).map(str::to_owned).collect()
 }
 
@@ -378,10 +428,35 @@ mod tests {
     }
 
     #[test]
+    fn a_structure_refers_to_itself_by_its_tag() {
+        let generated =
+            "typedef struct KnA {\n  const struct KnA *const *a;\n  struct KnB *b;\n} KnA;\nvoid f(struct KnA *a);\n";
+        let wanted = "typedef struct KnA {\n  const struct KnA *const *a;\n  KnB *b;\n} KnA;\nvoid f(KnA *a);\n";
+        assert_eq!(for_c_readers(generated), wanted);
+    }
+
+    #[test]
+    fn text_in_line_follows_its_chapter() {
+        let chapter = |name: &str, in_line: Option<&str>| Chapter {
+            heading: vec![name.to_owned()],
+            functions: vec![format!("kn_{name}")],
+            in_line: in_line.map(str::to_owned),
+        };
+        let text = "/** A. */\nvoid kn_a(int b,\n  int c);\n\n/** B. */\nvoid kn_b(void);\n\n#endif\n";
+        let whole = with_chapters(text, &[chapter("a", Some("static int x;\n")), chapter("b", None)]);
+        let places: Vec<usize> = ["int c);\n\nstatic int x;\n\n/* ==", " * b\n", "void kn_b(void);\n\n#endif"]
+            .iter()
+            .map(|part| whole.find(part).expect(part))
+            .collect();
+        assert!(places.is_sorted());
+    }
+
+    #[test]
     fn finds_declarations_by_their_whole_name() {
         assert!(declares("KN_NODISCARD void *kn_malloc(size_t size)", "kn_malloc"));
         assert!(!declares("KN_NODISCARD void *kn_malloc(size_t size)", "malloc"));
         assert!(!declares(" * kn_malloc(size_t size)", "kn_malloc"));
-        assert_eq!(declared_functions("void *kn_a(int);\nint b(void);\n").len(), 1);
+        let header = "void *kn_a(int);\nint b(void);\nstatic inline void kn_c(void) {\n}\n";
+        assert_eq!(declared_functions(header).into_iter().collect::<Vec<_>>(), ["kn_a"]);
     }
 }
