@@ -2,8 +2,8 @@
 //!
 //! - A thread's state is made by `counted` when the thread first needs it, and enrolled here. The
 //!   thread's end calls it back ([`Retire`]), so that what only cycles hold is collected.
-//! - Other libraries' destructors of thread data may count after that: the call back comes once more in
-//!   each of the rounds that the system does.
+//! - Other libraries' destructors of thread data may count after that: while cells are left, the call
+//!   back comes once more in the next rounds of destructors.
 //! - A state in which cells live on when its thread has ended stays in the list, so that dumps show them.
 //! - The list's lock is not held while the process forks. Whoever changes the list leaves it readable at
 //!   every moment, and the child, in which one thread lives, puts right what others did not finish.
@@ -171,8 +171,9 @@ pub(super) fn in_child() {
     }
 }
 
-/// How often a state is called back: as many rounds as POSIX promises to those who set a key again.
-const ROUNDS: usize = 4;
+/// How often a state is called back at most. POSIX promises four rounds to those who set a key again;
+/// in the last one sanitizers give up the thread.
+const ROUNDS: usize = 3;
 
 /// A thread that has a state ends. The system has set the key to null.
 unsafe extern "C" fn at_end(state: *mut c_void) {

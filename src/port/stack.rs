@@ -47,3 +47,23 @@ pub(crate) fn stack_pointer() -> usize {
         core::hint::black_box(&raw const here).addr()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::stack_pointer;
+
+    #[inline(never)]
+    fn below(local: usize) -> usize {
+        let here = stack_pointer();
+        assert!(cfg!(miri) && here == 0 || here < local && local - here < 4096);
+        here
+    }
+
+    #[test]
+    fn the_stack_grows_down_from_here() {
+        let local = [0usize; 8];
+        let address = core::hint::black_box(&local).as_ptr().addr();
+        let called = below(address);
+        assert!(cfg!(miri) || called <= stack_pointer());
+    }
+}
