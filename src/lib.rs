@@ -25,6 +25,7 @@
 #![no_std]
 
 pub mod capi;
+pub mod counted;
 pub mod heap;
 #[cfg(unix)]
 mod hosted;

@@ -8,6 +8,15 @@ use core::ffi::c_void;
 
 use crate::heap::{KnHeap, KnHeapConfig, KnStatus};
 
+/// A heap made where the thread's default heap was: what that one counted is gone with it.
+fn made(heap: *mut KnHeap) -> *mut KnHeap {
+    #[cfg(unix)]
+    if !heap.is_null() && heap == crate::port::thread_heap() {
+        crate::port::set_counted(core::ptr::null_mut());
+    }
+    heap
+}
+
 /// Makes a heap in `bytes` bytes at `mem`, with any address and size.
 ///
 /// Returns the heap, whose control block lies at the start of `mem`; NULL iff `mem` is NULL or too
@@ -22,7 +31,7 @@ use crate::heap::{KnHeap, KnHeapConfig, KnStatus};
 #[must_use]
 pub unsafe extern "C" fn kn_heap_create(mem: *mut c_void, bytes: usize) -> *mut KnHeap {
     // SAFETY: the caller's word.
-    unsafe { KnHeap::create(mem.cast(), bytes, &KnHeapConfig::DEFAULT) }
+    made(unsafe { KnHeap::create(mem.cast(), bytes, &KnHeapConfig::DEFAULT) })
 }
 
 /// Makes a heap as kn_heap_create does, with a chosen block layout; a NULL `config` chooses nothing.
@@ -43,7 +52,7 @@ pub unsafe extern "C" fn kn_heap_create_with(
     let config = read_config(config);
     match config {
         // SAFETY: the caller's word.
-        Some(config) => unsafe { KnHeap::create(mem.cast(), bytes, &config) },
+        Some(config) => made(unsafe { KnHeap::create(mem.cast(), bytes, &config) }),
         None => core::ptr::null_mut(),
     }
 }

@@ -14,6 +14,8 @@ pub mod heap;
 
 pub mod default;
 
+pub mod counted;
+
 pub mod insight;
 
 #[cfg(all(unix, feature = "libc-names"))]

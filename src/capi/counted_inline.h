@@ -1,0 +1,61 @@
+/* ---- Counting in line: the same as GC_ref, GC_unref, GC_assign and GC_move, without a call in the usual
+ * case, and without verifying that the pointer is a cell's. For the hot paths of a runtime that is sure of
+ * its pointers. The constants are those of src/counted/cell.rs. */
+
+/* The counter word of a cell. */
+static inline uint32_t *kn_cell_word(void *object)
+{
+  return (uint32_t *)((char *)object - 8);
+}
+
+/* GC_ref in line. */
+static inline void *GC_refInline(void *object)
+{
+  if (object != NULL) {
+    uint32_t *at = kn_cell_word(object);
+    uint32_t word = (*at + 32u) & ~2u;
+    if ((int32_t)word < 0) {
+      GC_refSpecial(object);
+    } else {
+      *at = word;
+    }
+  }
+  return object;
+}
+
+/* GC_unref in line. */
+static inline void GC_unrefInline(void *object)
+{
+  if (object != NULL) {
+    uint32_t *at = kn_cell_word(object);
+    uint32_t word = *at - 32u;
+    if ((int32_t)word < 32) {
+      GC_unrefSpecial(object);
+    } else {
+      *at = word | 2u;
+      if ((word & 5u) == 0) {
+        GC_firstRoot(object);
+      }
+    }
+  }
+}
+
+/* GC_assign in line. */
+static inline void GC_assignInline(void **slot, void *object)
+{
+  void *before = *slot;
+  GC_refInline(object);
+  *slot = object;
+  GC_unrefInline(before);
+}
+
+/* GC_move in line. */
+static inline void *GC_moveInline(void **slot)
+{
+  void *object = *slot;
+  *slot = NULL;
+  if (object != NULL && (int32_t)*kn_cell_word(object) < 0) {
+    GC_moveSpecial(object);
+  }
+  return object;
+}

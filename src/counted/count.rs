@@ -1,0 +1,466 @@
+//! Counting: up, down, moving, and all that is out of the ordinary.
+//!
+//! Guarantees
+//! * Up is four instructions and a test, down is five and two tests, for every cell that is neither
+//!   immortal, shared, under search nor dying; the same is inline in the C header.
+//! * A pointer that is not a living cell's is reported and changes nothing.
+//! * Zero is reached once: the cell goes to `destroy.rs`, whatever it was before.
+//!
+//! ```text
+//!   word + 1, not purple   < 0 ?  --> special_ref      (signed: special words are negative)
+//!   word - 1               < 1 ?  --> special_release
+//!                          purple; neither root nor acyclic ? --> first_root
+//! ```
+//! Costs: O(1), but for what a last reference sets free, and for the collection that a root may start.
+
+use core::ptr::null_mut;
+
+use super::cell::{
+    header, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE, ROOT, RUNNING, SEARCHED,
+    SHARED, SPECIAL, STATE, TYPE,
+};
+use super::pages::{bytes_of, likely_page, owner};
+use super::shared;
+use super::state::Counted;
+use super::types::KnTypeId;
+use crate::heap::{KnStatus, CHECKED, FULLY};
+use crate::port;
+
+/// What a counting call found at a pointer.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Cell,
+    Dead,
+    Foreign,
+}
+
+/// Whether a pointer is a living cell's.
+///
+/// # Safety
+/// The 8 bytes before it can be read.
+#[inline(always)]
+unsafe fn find(object: *const u8) -> Found {
+    // SAFETY: the caller's word.
+    unsafe {
+        if object.addr() & 7 == 0 && sealed(object) {
+            return Found::Cell;
+        }
+        find_unsealed(object)
+    }
+}
+
+/// Free, waiting and registered cells carry no seal.
+///
+/// # Safety
+/// As [`find`].
+#[cold]
+#[inline(never)]
+unsafe fn find_unsealed(object: *const u8) -> Found {
+    if object.addr() & 7 != 0 {
+        return Found::Foreign;
+    }
+    // SAFETY: as there; a page is recognised before its record is believed.
+    unsafe {
+        let word = (*header(object)).word;
+        let single = (*header(object)).kind & super::cell::SINGLE != 0;
+        let state = if word != FREE && single {
+            let state = owner(object);
+            // Only this thread's own state is certain to be one.
+            if state.is_null() || state.cast() != port::counted() {
+                return Found::Foreign;
+            }
+            state
+        } else {
+            match likely_page(object) {
+                Some(state) => state,
+                None => return Found::Foreign,
+            }
+        };
+        if word & DEAD == DEAD {
+            return Found::Dead;
+        }
+        if Counted::root_index(state, object).is_some() {
+            return Found::Cell;
+        }
+        Found::Foreign
+    }
+}
+
+/// Tells of a pointer that is no living cell's; true if it is one.
+///
+/// # Safety
+/// As [`find`].
+#[inline(always)]
+unsafe fn is_cell(object: *const u8, what: &'static core::ffi::CStr) -> bool {
+    if !CHECKED {
+        return true;
+    }
+    // SAFETY: the caller's word.
+    unsafe {
+        match find(object) {
+            Found::Cell => !FULLY || owned(object, what),
+            found => {
+                refuse(object, found, what);
+                false
+            }
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(object: *const u8, found: Found, what: &'static core::ffi::CStr) {
+    let status = if found == Found::Dead { KnStatus::DoubleFree } else { KnStatus::Foreign };
+    port::report(status, object, what);
+}
+
+/// Whether the calling thread may count this cell; `checks-full` only.
+///
+/// # Safety
+/// `object` is a cell.
+unsafe fn owned(object: *const u8, what: &'static core::ffi::CStr) -> bool {
+    #[cfg(unix)]
+    // SAFETY: the caller's word.
+    unsafe {
+        let state = owner(object);
+        if !state.is_null() && (*state).source.heap().is_null() && state.cast() != port::process_counted() {
+            port::report(KnStatus::Order, object, what);
+            return false;
+        }
+    }
+    let _ = (object, what);
+    true
+}
+
+/// One reference more. Answers its argument; null does nothing.
+///
+/// # Safety
+/// `object` is null or a cell that this thread may count.
+#[inline(always)]
+pub unsafe fn add_ref(object: *mut u8) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !object.is_null() && is_cell(object, c"GC_ref") {
+            count_up(object);
+        }
+    }
+    object
+}
+
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+unsafe fn count_up(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let head = header(object);
+        let word = (*head).word.wrapping_add(ONE) & !PURPLE;
+        if (word as i32) < 0 {
+            return special_ref(object);
+        }
+        (*head).word = word;
+    }
+}
+
+/// One reference more to a cell whose word is special, or whose count is at its end.
+///
+/// # Safety
+/// `object` is a cell.
+#[cold]
+#[inline(never)]
+pub unsafe fn special_ref(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let head = header(object);
+        let word = (*head).word;
+        if word & SPECIAL == 0 {
+            // A count that is full: the cell stays for ever, its root entry would too.
+            if word & ROOT != 0 {
+                Counted::remove_root(owner(object), object);
+            }
+            (*head).word = IMMORTAL | ACYCLIC;
+            return;
+        }
+        match word & (SPECIAL | STATE) {
+            SHARED => shared::add_ref(object),
+            SEARCHED => Counted::searched_ref(owner(object), object),
+            DEAD if word & FREE == RUNNING => (*head).word = word + ONE,
+            DEAD => refuse(object, Found::Dead, c"GC_ref"),
+            _ => {}
+        }
+    }
+}
+
+/// One reference less; null does nothing.
+///
+/// # Safety
+/// `object` is null or a cell, and the caller owns the reference that goes.
+#[inline(always)]
+pub unsafe fn release(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !object.is_null() && is_cell(object, c"GC_unref") {
+            count_down(object);
+        }
+    }
+}
+
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+pub(super) unsafe fn count_down(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let head = header(object);
+        let word = (*head).word.wrapping_sub(ONE);
+        if (word as i32) < ONE as i32 {
+            return special_release(object);
+        }
+        (*head).word = word | PURPLE;
+        if word & (ROOT | ACYCLIC) == 0 {
+            first_root(object);
+        }
+    }
+}
+
+/// Registers a cell that lost a reference, and starts a collection if it is time.
+///
+/// # Safety
+/// `object` is an ordinary cell that is no root.
+#[inline(never)]
+pub unsafe fn first_root(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let this = owner(object);
+        Counted::push_root(this, object);
+        if (*this).roots.len >= (*this).trip {
+            Counted::tripped(this);
+        }
+    }
+}
+
+/// One reference less of a last one, or of a cell whose word is special.
+///
+/// # Safety
+/// `object` is a cell.
+#[inline(never)]
+pub unsafe fn special_release(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let head = header(object);
+        let word = (*head).word;
+        if word & SPECIAL == 0 {
+            if word < ONE {
+                return refuse(object, Found::Dead, c"GC_unref");
+            }
+            return Counted::die(owner(object), object);
+        }
+        match word & (SPECIAL | STATE) {
+            SHARED => shared::release(object),
+            SEARCHED => Counted::searched_release(owner(object), object),
+            DEAD if word & FREE == RUNNING && word & COUNT != 0 => (*head).word = word - ONE,
+            DEAD => refuse(object, Found::Dead, c"GC_unref"),
+            _ => {}
+        }
+    }
+}
+
+/// Makes a slot refer to a cell, or to none: the new one gains a reference before the old one loses
+/// it, so both may be the same.
+///
+/// # Safety
+/// `slot` holds null or a reference that it owns; `object` is null or a cell.
+#[inline(always)]
+pub unsafe fn assign(slot: *mut *mut u8, object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !object.is_null() {
+            if !is_cell(object, c"GC_assign") {
+                return;
+            }
+            count_up(object);
+        }
+        let before = slot.read();
+        slot.write(object);
+        release(before);
+    }
+}
+
+/// Takes the reference out of a slot and leaves null; no count changes.
+///
+/// # Safety
+/// As [`assign`].
+#[inline(always)]
+pub unsafe fn take(slot: *mut *mut u8) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let object = slot.read();
+        slot.write(null_mut());
+        if !object.is_null() && ((*header(object)).word as i32) < 0 {
+            special_take(object);
+        }
+        object
+    }
+}
+
+/// A reference is in the program's hands that was in a slot: a search must not take the cell for
+/// one that only slots refer to.
+///
+/// # Safety
+/// `object` is a cell.
+#[cold]
+#[inline(never)]
+pub unsafe fn special_take(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if (*header(object)).word & (SPECIAL | STATE) == SEARCHED {
+            Counted::touched(owner(object), object);
+        }
+    }
+}
+
+/// The number of references; [`KN_IMMORTAL`] if they are no longer counted, 0 for null.
+///
+/// # Safety
+/// `object` is null or a cell.
+pub unsafe fn count(object: *const u8) -> u32 {
+    if object.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's word.
+    unsafe {
+        if CHECKED && find(object) != Found::Cell {
+            return 0;
+        }
+        let word = (*header(object)).word;
+        if word & SPECIAL == 0 {
+            return word >> 5;
+        }
+        match word & (SPECIAL | STATE) {
+            SHARED => (word & COUNT) >> 5,
+            SEARCHED => Counted::searched_word(owner(object), object) >> 5,
+            DEAD => 0,
+            _ => KN_IMMORTAL,
+        }
+    }
+}
+
+/// Grain's decRef: as [`release`]; a count of zero goes to the error hook in Grain's words.
+///
+/// # Safety
+/// As [`release`].
+pub unsafe fn dec_ref(object: *mut u8) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !object.is_null() {
+            match find(object) {
+                Found::Cell => count_down(object),
+                Found::Dead => {
+                    port::report(KnStatus::DoubleFree, object, c"DecRefError: Reference count of zero");
+                }
+                found => refuse(object, found, c"GC_decRef"),
+            }
+        }
+    }
+    object
+}
+
+/// Grain's decRefIgnoreZeros: as [`dec_ref`], silent on a count of zero.
+///
+/// # Safety
+/// As [`release`].
+pub unsafe fn dec_ref_ignore_zeros(object: *mut u8) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !object.is_null() {
+            match find(object) {
+                Found::Cell => count_down(object),
+                Found::Dead => {}
+                found => refuse(object, found, c"GC_decRefIgnoreZeros"),
+            }
+        }
+    }
+    object
+}
+
+/// Grain's free: ends a cell whatever its count. Its references are not released, its destroy not called.
+///
+/// # Safety
+/// `object` is null or a cell that is not used any more.
+pub unsafe fn end(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if object.is_null() || !is_cell(object, c"GC_free") {
+            return;
+        }
+        let word = (*header(object)).word;
+        if word & (SPECIAL | STATE) == SHARED {
+            return shared::give(object);
+        }
+        let this = owner(object);
+        if word & DEAD == DEAD {
+            return refuse(object, Found::Dead, c"GC_free");
+        }
+        Counted::forget(this, object);
+        let record = Counted::record_of(this, object);
+        Counted::give(this, object, record);
+    }
+}
+
+/// Whether the caller's reference is the only one.
+///
+/// # Safety
+/// As [`count`].
+pub unsafe fn is_unique(object: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe { count(object) == 1 }
+}
+
+/// Gives a reference up for the cell's memory: if it is the last one, destroys the contents and answers
+/// the cell, zeroed, with a count of 1; else gives the reference up and answers null.
+///
+/// # Safety
+/// As [`release`].
+pub unsafe fn drop_reuse(object: *mut u8) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        if object.is_null() || !is_cell(object, c"GC_dropReuse") {
+            return null_mut();
+        }
+        let word = (*header(object)).word;
+        if word & (SPECIAL | STATE) == SHARED || count(object) != 1 {
+            count_down(object);
+            return null_mut();
+        }
+        Counted::reuse(owner(object), object)
+    }
+}
+
+/// Bytes that may be used at a cell.
+///
+/// # Safety
+/// As [`count`].
+pub unsafe fn size_of_cell(object: *const u8) -> usize {
+    // SAFETY: the caller's word.
+    unsafe {
+        if object.is_null() || CHECKED && find(object) != Found::Cell {
+            return 0;
+        }
+        bytes_of(object) - super::cell::HEADER
+    }
+}
+
+/// The type of a cell; 0 if it is none.
+///
+/// # Safety
+/// As [`count`].
+pub unsafe fn type_of(object: *const u8) -> KnTypeId {
+    const { assert!(TYPE < KN_IMMORTAL) };
+    // SAFETY: the caller's word.
+    unsafe {
+        if object.is_null() || CHECKED && find(object) != Found::Cell {
+            return 0;
+        }
+        type_id(object)
+    }
+}

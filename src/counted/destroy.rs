@@ -1,0 +1,387 @@
+//! Destruction: what happens to a cell that nothing refers to.
+//!
+//! Guarantees
+//! * First the type's `destroy`, once in a cell's life, its references still in place; then the references
+//!   are released; then the memory goes. Cells that this sets free follow, one after the other.
+//! * No recursion and no memory: what waits is linked through the dead headers. A list of 10^7 cells
+//!   and a tree of any depth need the stack of one call.
+//! * A `destroy` or `trace` that drops references adds to what waits; nothing is destroyed inside it.
+//!   One that takes a reference to its own cell keeps the cell. One that jumps away (longjmp) leaves its
+//!   cell to be finished by the next call; its `destroy` does not run again.
+//! * With a budget a call destroys so many cells, and the rest waits for the next one.
+//!
+//! ```text
+//!   waiting --> | cell | --> | cell | --> …          running: destroy is under way
+//!                 link in count and seal               frame: the stack pointer of who destroys
+//! ```
+//! A call from within a callback has a lower stack pointer than `frame`. A call that has not, finds that
+//! the one that set `frame` was jumped away from. (A callback must not switch to another stack and
+//! use the library there.)
+//!
+//! Cost: O(1) a cell and O(1) a reference.
+
+use core::ptr::null_mut;
+
+use super::cell::{
+    header, link, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE, SPECIAL,
+};
+use super::count::{count_down, special_release};
+use super::memory;
+use super::pages::{owner, SINGLE_LEAD};
+use super::settings::KN_GC_TORTURE;
+use super::state::Counted;
+use super::trace::{by_callback, is_traced, slot, slots, Slot};
+use super::types::{Record, PLAIN};
+use crate::port;
+
+impl Counted {
+    /// The last reference to a cell went.
+    ///
+    /// # Safety
+    /// `object` is an ordinary cell of this state with a count of 1.
+    #[inline]
+    pub(super) unsafe fn die(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if (*header(object)).word & ROOT != 0 {
+                Self::remove_root(this, object);
+            }
+            let record = Self::record_of(this, object);
+            if (*record).has(PLAIN) && (*this).settings.frees_per_release == u32::MAX {
+                return Self::give(this, object, record);
+            }
+            Self::wait(this, object);
+            Self::drain(this, (*this).settings.frees_per_release);
+        }
+    }
+
+    /// Puts a cell before those that wait.
+    ///
+    /// # Safety
+    /// `object` is a cell of this state that is no root.
+    #[inline(always)]
+    pub(super) unsafe fn wait(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            set_link(object, (*this).waiting.addr());
+            (*this).waiting = object;
+            (*this).pending += 1;
+        }
+    }
+
+    /// Destroys at most so many of the cells that wait, unless a call further up does.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(super) unsafe fn drain(this: *mut Self, budget: u32) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::enter(this) {
+                return;
+            }
+            Self::destroy_waiting(this, budget);
+            Self::leave(this);
+        }
+    }
+
+    /// Whether this call may destroy and collect: no call further up does. What one left undone that
+    /// was jumped away from is put right.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    #[inline(always)]
+    pub(super) unsafe fn enter(this: *mut Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let here = port::stack_pointer();
+            if (*this).frame != 0 {
+                if here < (*this).frame {
+                    return false;
+                }
+                Self::recover(this);
+            }
+            (*this).frame = here.max(1);
+            true
+        }
+    }
+
+    /// Ends what [`Counted::enter`] began, and collects if roots came to be enough meanwhile.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn leave(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).frame = 0;
+            if (*this).roots.len >= (*this).trip {
+                Self::tripped(this);
+            }
+        }
+    }
+
+    /// Whether a call further up destroys or collects: this one was made by a callback.
+    ///
+    /// # Safety
+    /// As [`Counted::enter`].
+    pub(super) unsafe fn is_inside(this: *mut Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { (*this).frame != 0 && port::stack_pointer() < (*this).frame }
+    }
+
+    /// Puts right what a callback left that jumped away.
+    ///
+    /// # Safety
+    /// As [`Counted::enter`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn recover(this: *mut Self) {
+        // SAFETY: the running cell is one that waits to be finished.
+        unsafe {
+            (*this).frame = 0;
+            let object = (*this).running;
+            (*this).running = null_mut();
+            if !object.is_null() && !Self::revive(this, object) {
+                Self::wait(this, object);
+            }
+            Self::recover_search(this);
+        }
+    }
+
+    /// Makes a cell whose destroy has run an ordinary one again if something refers to it; whether it did.
+    ///
+    /// # Safety
+    /// `object` is a cell whose word is RUNNING with a count.
+    unsafe fn revive(this: *mut Self, object: *mut u8) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            if owner(object).is_null() {
+                return super::shared::revive(object);
+            }
+            let head = header(object);
+            let count = (*head).word & COUNT;
+            if count == 0 {
+                return false;
+            }
+            let acyclic = (*Self::record_of(this, object)).word & ACYCLIC;
+            (*head).word = count | acyclic;
+            // What refers to it now may be a cycle through itself.
+            if acyclic == 0 && !(*this).settings.arc() {
+                (*head).word |= PURPLE;
+                Self::push_root(this, object);
+            }
+            true
+        }
+    }
+
+    /// Destroys cells that wait; [`Counted::enter`] was called.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    pub(super) unsafe fn destroy_waiting(this: *mut Self, budget: u32) {
+        // SAFETY: what waits are dead cells of this state.
+        unsafe {
+            let mut left = budget;
+            while left > 0 {
+                let object = (*this).waiting;
+                if object.is_null() {
+                    break;
+                }
+                left -= 1;
+                let next = link(object);
+                (*this).waiting = if next == 0 { null_mut() } else { memory::at((*this).source.heap(), next) };
+                (*this).pending -= 1;
+                Self::destroy(this, object);
+            }
+        }
+    }
+
+    /// Destroys a cell that waited.
+    ///
+    /// # Safety
+    /// `object` is out of the list.
+    #[inline(always)]
+    unsafe fn destroy(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            reseal(object);
+            if (*header(object)).kind & SINGLE != 0 && owner(object).is_null() {
+                return super::shared::destroy(this, object, &mut (*this).running);
+            }
+            let record = Self::record_of(this, object);
+            if (*record).destroy.is_some() || (*this).traced_types && is_traced(record) {
+                if !Self::destroy_by_callbacks(this, object) {
+                    return;
+                }
+            } else {
+                (*header(object)).word = RUNNING;
+            }
+            let record = Self::record_of(this, object);
+            for n in 0..slots(record, object) {
+                Self::drop_slot(slot(record, object, n));
+            }
+            Self::give(this, object, record);
+        }
+    }
+
+    /// Releases what a slot of a dead cell refers to, and leaves null: this may be done again after a
+    /// callback jumped away.
+    ///
+    /// # Safety
+    /// `slot` is one of a cell that is being destroyed.
+    #[inline(always)]
+    pub(super) unsafe fn drop_slot(slot: Slot) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let child = slot.read();
+            if !child.is_null() {
+                slot.write(null_mut());
+                Self::drop_child(child);
+            }
+        }
+    }
+
+    /// One reference less to a cell, from one that is being destroyed: what dies waits.
+    ///
+    /// # Safety
+    /// `child` is a cell.
+    #[inline(always)]
+    pub(super) unsafe fn drop_child(child: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let word = (*header(child)).word;
+            if word < ONE * 2 && word & ROOT == 0 {
+                if word >= ONE {
+                    return Self::wait(owner(child), child);
+                }
+                return special_release(child);
+            }
+            count_down(child);
+        }
+    }
+
+    /// Runs the type's destroy and trace callbacks; false when the cell lives on, or is finished elsewhere.
+    ///
+    /// # Safety
+    /// As [`Counted::destroy`].
+    #[inline(never)]
+    unsafe fn destroy_by_callbacks(this: *mut Self, object: *mut u8) -> bool {
+        // SAFETY: the caller's word. Whatever the callbacks do, `running` says what to finish.
+        unsafe {
+            let head = header(object);
+            (*head).word = RUNNING;
+            (*this).running = object;
+            let record = Self::record_of(this, object);
+            if (*head).kind & FINALISED == 0 {
+                (*head).kind |= FINALISED;
+                if let Some(destroy) = (*record).destroy {
+                    destroy(object.cast());
+                    if Self::revive(this, object) {
+                        (*this).running = null_mut();
+                        return false;
+                    }
+                }
+            }
+            // A callback may have registered types: the table may have moved.
+            let record = Self::record_of(this, object);
+            if is_traced(record) {
+                by_callback(record, object, &mut |slot| Self::drop_slot(slot));
+                if Self::revive(this, object) {
+                    (*this).running = null_mut();
+                    return false;
+                }
+            }
+            (*this).running = null_mut();
+            true
+        }
+    }
+
+    /// What [`super::drop_reuse`] does with a last reference.
+    ///
+    /// # Safety
+    /// `object` is an ordinary cell of this state, or one under search, with a count of 1.
+    pub(super) unsafe fn reuse(this: *mut Self, object: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::enter(this) {
+                // From a callback: the memory can't be waited for.
+                count_down(object);
+                return null_mut();
+            }
+            Self::forget(this, object);
+            let whole = Self::destroy_contents(this, object);
+            if whole {
+                let record = Self::record_of(this, object);
+                (*header(object)).word = (*record).word;
+                (*header(object)).kind &= !FINALISED;
+                object.write_bytes(0, super::pages::bytes_of(object) - super::cell::HEADER);
+            }
+            Self::destroy_waiting(this, (*this).settings.frees_per_release);
+            Self::leave(this);
+            if whole {
+                object
+            } else {
+                null_mut()
+            }
+        }
+    }
+
+    /// Destroys a cell but for its memory; false when it lives on.
+    ///
+    /// # Safety
+    /// `object` is a cell that nothing knows of; [`Counted::enter`] was called.
+    unsafe fn destroy_contents(this: *mut Self, object: *mut u8) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::destroy_by_callbacks(this, object) {
+                return false;
+            }
+            let record = Self::record_of(this, object);
+            for n in 0..slots(record, object) {
+                Self::drop_slot(slot(record, object, n));
+            }
+            true
+        }
+    }
+
+    /// Takes a cell out of everything that knows of it: roots, search.
+    ///
+    /// # Safety
+    /// `object` is a cell of this state, ordinary, immortal or under search.
+    pub(super) unsafe fn forget(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let head = header(object);
+            if (*head).word & SPECIAL != 0 {
+                Self::leave_search(this, object);
+            }
+            if (*head).word & (SPECIAL | ROOT) == ROOT {
+                Self::remove_root(this, object);
+                (*head).word &= !ROOT;
+            }
+        }
+    }
+
+    /// What an allocation does besides: some of the lazy work; in torture a collection and a check.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    #[cold]
+    pub(super) unsafe fn before_new(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if (*this).settings.frees_per_new != 0 && !(*this).waiting.is_null() {
+                Self::drain(this, (*this).settings.frees_per_new);
+            }
+            if (*this).settings.has(KN_GC_TORTURE) && !Self::is_inside(this) {
+                Self::torture(this);
+            }
+        }
+    }
+}
+
+const _: () = assert!(FREE & RUNNING == RUNNING && SINGLE_LEAD % 8 == 0);
+
+/// The record of a type is small enough to be read at each death.
+const _: () = assert!(size_of::<Record>() <= 80);

@@ -1,0 +1,116 @@
+//! Where counted memory comes from: a heap, or on an operating system the process heap.
+//!
+//! * A heap that the thread made its own is used as it is, without a lock.
+//! * The default heap of bare metal and WebAssembly, and the process heap, are used through the
+//!   platform's lock, as `kn_malloc` does, so interrupts and other threads may use them too.
+//!
+//! Cost: that of the call behind it.
+
+use crate::heap::KnHeap;
+#[cfg(unix)]
+use crate::hosted::process;
+#[cfg(not(unix))]
+use crate::port::manual as process;
+
+/// A source of blocks; null: the process heap, or bare metal's default heap.
+#[derive(Clone, Copy)]
+pub(crate) struct Source(*mut KnHeap);
+
+impl Source {
+    /// Memory of `heap`; null: the process heap.
+    pub fn new(heap: *mut KnHeap) -> Source {
+        Source(heap)
+    }
+
+    /// The heap, null for the process heap.
+    pub fn heap(self) -> *mut KnHeap {
+        self.0
+    }
+
+    /// Whether the default heap's lock guards this one too.
+    #[inline(always)]
+    fn locked(self) -> bool {
+        self.0.is_null() || cfg!(not(unix)) && self.0 == crate::port::default_heap()
+    }
+
+    /// A block of `bytes`, or null.
+    ///
+    /// # Safety
+    /// The heap is alive and this thread's.
+    pub unsafe fn take(self, bytes: usize) -> *mut u8 {
+        if self.locked() {
+            return process::malloc(bytes);
+        }
+        // SAFETY: the caller's word.
+        unsafe { KnHeap::malloc(self.0, bytes) }
+    }
+
+    /// A block of `bytes` at a multiple of `align`, or null.
+    ///
+    /// # Safety
+    /// As [`Source::take`].
+    pub unsafe fn take_aligned(self, align: usize, bytes: usize) -> *mut u8 {
+        if self.locked() {
+            return process::aligned_alloc(align, bytes);
+        }
+        // SAFETY: the caller's word.
+        unsafe { KnHeap::aligned_alloc(self.0, align, bytes) }
+    }
+
+    /// A block made `bytes` long, or null, when it is as it was.
+    ///
+    /// # Safety
+    /// As [`Source::take`]; `at` is null or a block from here.
+    pub unsafe fn resize(self, at: *mut u8, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if self.locked() {
+                return process::realloc(at, bytes);
+            }
+            KnHeap::realloc(self.0, at, bytes)
+        }
+    }
+
+    /// Gives a block back.
+    ///
+    /// # Safety
+    /// As [`Source::take`]; `at` is null or a block from here that nobody uses.
+    pub unsafe fn give(self, at: *mut u8) {
+        // SAFETY: the caller's word. A refusal was told to the error hook.
+        unsafe {
+            if self.locked() {
+                process::free(at);
+            } else {
+                let _ = KnHeap::free(self.0, at);
+            }
+        }
+    }
+
+    /// Bytes that the heap can hold at most; None when it grows.
+    ///
+    /// # Safety
+    /// As [`Source::take`].
+    pub unsafe fn capacity(self) -> Option<usize> {
+        let heap = if self.0.is_null() { return None } else { self.0 };
+        // SAFETY: the caller's word.
+        unsafe {
+            let mut stats = crate::heap::KnHeapStats::default();
+            KnHeap::stats(heap, &mut stats);
+            Some(stats.total)
+        }
+    }
+}
+
+/// The pointer to an address that was put into a header, with the provenance of the memory that it
+/// lies in.
+///
+/// # Safety
+/// `address` is that of a live cell of a heap; `heap` is that heap, or null for the process heap.
+#[inline(always)]
+pub(crate) unsafe fn at(heap: *mut KnHeap, address: usize) -> *mut u8 {
+    if cfg!(miri) {
+        // SAFETY: the caller's word.
+        return unsafe { KnHeap::pointer_to(heap, address) };
+    }
+    core::ptr::with_exposed_provenance_mut(address)
+}

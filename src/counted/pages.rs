@@ -1,0 +1,685 @@
+//! Where cells lie: pages of equal cells, and blocks of their own for what is larger.
+//!
+//! Guarantees
+//! * Taking and giving back a cell of a page is O(1), without a lock and without the heap's algorithm.
+//! * An empty page goes back to the heap at once, unless its class allocates from it.
+//! * When the heap has no room for a page, a cell gets a block of its own: a heap is used to its end.
+//! * Every cell of a state can be found without knowing a reference to it.
+//!
+//! ```text
+//!   page, aligned to its size (4 KB; 1 KB on 32-bit targets):
+//!   +------+------------+------------+------------+-- … --+---+
+//!   | Page | hdr cell   | hdr cell   | free  ----------> free|   |   the heap's own header of the
+//!   +------+------------+------------+------------+-- … --+---+   next block fits behind
+//!   ^ address & -PAGE                 offset of the next free cell in `kind`
+//!
+//!   single:   | Single: neighbours, owner, bytes | hdr | payload … |     a block of the heap
+//! ```
+//! Cells of one page are 16 to 128 bytes in steps of 8, and on 64-bit targets to 512 in four steps an
+//! octave, header included.
+//!
+//! Source: free lists of a page as in mimalloc (Leijen, Zorn, de Moura, "Mimalloc: Free List Sharding in
+//! Action", APLAS 2019), here with offsets and for one thread.
+
+use core::ptr::null_mut;
+
+use super::cell::{header, Header, FREE, HEADER, SINGLE};
+use super::settings::KN_GC_TORTURE;
+use super::state::Counted;
+use super::types::{KnType, KnTypeId, Record, KN_TYPE_SHARED, VARIABLE};
+use crate::heap::KnStatus;
+use crate::port;
+
+const WORD64: bool = cfg!(target_pointer_width = "64");
+/// Bytes of a page and its alignment; not more than an operating system's page.
+pub(crate) const PAGE: usize = if WORD64 { 4096 } else { 1024 };
+/// What a page leaves to the heap's header of the block behind it, so that pages lie side by side.
+const MARGIN: usize = if WORD64 { 16 } else { 8 };
+/// The largest cell that lies in a page.
+const LARGEST: usize = if WORD64 { 512 } else { 128 };
+/// Classes in steps of 8.
+const FINE: usize = 15;
+/// Number of size classes.
+pub(crate) const CLASSES: usize = if WORD64 { FINE + 8 } else { FINE };
+/// Classes below this are served by a page.
+pub(crate) const DIRECT: u16 = CLASSES as u16;
+/// The class of what is not.
+pub(crate) const SINGLE_CLASS: u16 = u16::MAX;
+/// Bytes before a page's first cell.
+const FIRST: usize = size_of::<Page>().next_multiple_of(8);
+/// Cells that are made ready at a time.
+const CARVE: usize = 16;
+/// No page of this library starts with another word.
+const MAGIC: u32 = 0x4B6E_6F6C;
+
+/// The record at a page's start.
+#[repr(C)]
+pub(crate) struct Page {
+    magic: u32,
+    /// Offset of the first free cell, 0 when there is none.
+    free: u32,
+    used: u32,
+    /// Offset of the first cell that was never used.
+    fresh: u32,
+    /// Bytes of a cell.
+    cell: u32,
+    class: u16,
+    listed: bool,
+    pub(super) owner: *mut Counted,
+    /// Neighbours in the list of pages with room, and in that of all.
+    next: *mut Page,
+    previous: *mut Page,
+    all_next: *mut Page,
+    all_previous: *mut Page,
+}
+
+/// The record before the header of a cell with a block of its own.
+#[repr(C)]
+pub(crate) struct Single {
+    previous: *mut Single,
+    next: *mut Single,
+    /// Null: a shared cell.
+    pub(super) owner: *mut Counted,
+    /// Bytes of header and payload.
+    pub(super) bytes: usize,
+}
+
+impl Single {
+    /// The record of a shared cell: in place of neighbours it has its type.
+    pub(super) fn shared(descriptor: *const KnType, bytes: usize) -> Single {
+        Single { previous: descriptor.cast_mut().cast(), next: null_mut(), owner: null_mut(), bytes }
+    }
+
+    /// The type of a shared cell.
+    pub(super) fn descriptor(&self) -> *const KnType {
+        self.previous.cast()
+    }
+}
+
+/// Bytes before a single cell's payload.
+pub(crate) const SINGLE_LEAD: usize = size_of::<Single>() + HEADER;
+
+/// The class of cells of so many bytes, header included.
+pub(crate) const fn class_of(bytes: usize) -> u16 {
+    if bytes > LARGEST {
+        return SINGLE_CLASS;
+    }
+    if bytes <= 128 {
+        return if bytes <= 16 { 0 } else { (bytes.div_ceil(8) - 2) as u16 };
+    }
+    let octave = (bytes - 1).ilog2() as usize;
+    (FINE + (octave - 7) * 4 + ((bytes - 1 - (1 << octave)) >> (octave - 2))) as u16
+}
+
+/// Bytes of a cell of a class.
+pub(crate) const fn class_bytes(class: u16) -> usize {
+    let class = class as usize;
+    if class < FINE {
+        return (class + 2) * 8;
+    }
+    let octave = 7 + (class - FINE) / 4;
+    (1 << octave) + ((class - FINE) % 4 + 1) * (1 << (octave - 2))
+}
+
+/// Bytes of a cell of a class with a payload of so many.
+pub(crate) fn cell_bytes(class: u16, payload: usize) -> usize {
+    if class < DIRECT {
+        class_bytes(class)
+    } else {
+        (payload + HEADER).next_multiple_of(8)
+    }
+}
+
+/// The page of a cell that lies in one.
+#[inline(always)]
+pub(crate) fn page_of(object: *const u8) -> *mut Page {
+    object.map_addr(|address| address & !(PAGE - 1)).cast_mut().cast()
+}
+
+/// The record of a cell with a block of its own.
+#[inline(always)]
+pub(crate) fn single_of(object: *const u8) -> *mut Single {
+    object.wrapping_sub(SINGLE_LEAD).cast_mut().cast()
+}
+
+/// The state that a cell belongs to; null for a shared one.
+///
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+pub(crate) unsafe fn owner(object: *const u8) -> *mut Counted {
+    // SAFETY: the caller's word.
+    unsafe {
+        if (*header(object)).kind & SINGLE == 0 {
+            (*page_of(object)).owner
+        } else {
+            (*single_of(object)).owner
+        }
+    }
+}
+
+/// Bytes of header and payload.
+///
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+pub(crate) unsafe fn bytes_of(object: *const u8) -> usize {
+    // SAFETY: the caller's word.
+    unsafe {
+        if (*header(object)).kind & SINGLE == 0 {
+            (*page_of(object)).cell as usize
+        } else {
+            (*single_of(object)).bytes
+        }
+    }
+}
+
+/// The page that an address lies in if it is one, without knowing whether it is: an operating system's
+/// page is as large, and on bare metal memory can be read.
+///
+/// # Safety
+/// The memory at `object` can be read.
+pub(crate) unsafe fn likely_page(object: *const u8) -> Option<*mut Counted> {
+    let page = page_of(object);
+    // SAFETY: as above.
+    unsafe { ((*page).magic == MAGIC).then(|| (*page).owner) }
+}
+
+/// Zeroes a payload. Word by word: a call of memset costs more than most payloads.
+///
+/// # Safety
+/// `bytes` bytes at `at`, a multiple of 8, are writable, and `at` is aligned to 8.
+#[inline(always)]
+unsafe fn clear(at: *mut u8, bytes: usize) {
+    let mut word = at.cast::<u64>();
+    let end = at.wrapping_add(bytes).cast::<u64>();
+    while word < end {
+        // SAFETY: the caller's word. Volatile, or the compiler makes the call of it.
+        unsafe { word.write_volatile(0) };
+        word = word.wrapping_add(1);
+    }
+}
+
+impl Counted {
+    /// A new cell of a type: zeroed, with a count of 1; null when there is no memory, or no such type.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    #[inline]
+    pub unsafe fn new_cell(this: *mut Self, id: KnTypeId) -> *mut u8 {
+        // SAFETY: the caller's word; records are those of live pages.
+        unsafe {
+            // Number 0 has no class that a page serves.
+            if id >= (*this).types || (*this).busy_new {
+                return Self::new_out_of_line(this, id);
+            }
+            let record = Self::record(this, id);
+            let class = (*record).class;
+            if class >= DIRECT {
+                return Self::new_out_of_line(this, id);
+            }
+            let page = (*this).open[usize::from(class)];
+            let offset = (*page).free;
+            if offset == 0 {
+                return Self::new_out_of_line(this, id);
+            }
+            Self::take_from(page, offset, record, (*record).size as usize)
+        }
+    }
+
+    /// Takes a page's first free cell.
+    ///
+    /// # Safety
+    /// `offset` is where it lies, and the record that of its type.
+    #[inline(always)]
+    unsafe fn take_from(page: *mut Page, offset: u32, record: *mut Record, payload: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let cell = page.cast::<u8>().wrapping_add(offset as usize);
+            let object = cell.wrapping_add(HEADER);
+            (*page).free = (*cell.cast::<Header>()).kind;
+            (*page).used += 1;
+            (*record).one_more();
+            let kind = (*record).kind ^ (object.addr() as u32) << 13;
+            cell.cast::<Header>().write(Header { word: (*record).word, kind });
+            clear(object, payload.next_multiple_of(8));
+            object
+        }
+    }
+
+    /// All that is not the usual case of [`Counted::new_cell`].
+    ///
+    /// # Safety
+    /// As [`Counted::new_cell`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn new_out_of_line(this: *mut Self, id: KnTypeId) -> *mut u8 {
+        // SAFETY: as there.
+        unsafe {
+            if !Self::knows(this, id) {
+                return null_mut();
+            }
+            let size = (*Self::record(this, id)).size as usize;
+            Self::new_of_class(this, id, (*Self::record(this, id)).class, size)
+        }
+    }
+
+    /// A new cell with a payload of at least `payload` bytes, and not less than the type's size.
+    ///
+    /// # Safety
+    /// As [`Counted::new_cell`].
+    pub unsafe fn new_sized(this: *mut Self, id: KnTypeId, payload: usize) -> *mut u8 {
+        // SAFETY: as there.
+        unsafe {
+            if !Self::knows(this, id) || payload > i32::MAX as usize - 2 * PAGE {
+                return null_mut();
+            }
+            let record = Self::record(this, id);
+            let payload = payload.max((*record).size as usize);
+            if (*record).flags & KN_TYPE_SHARED == 0 && payload > (*record).size as usize {
+                (*record).vary();
+            }
+            Self::new_of_class(this, id, class_of(payload + HEADER), payload)
+        }
+    }
+
+    /// Whether the type is known; the error hook is told if not.
+    ///
+    /// # Safety
+    /// As [`Counted::new_cell`].
+    unsafe fn knows(this: *mut Self, id: KnTypeId) -> bool {
+        // SAFETY: as there.
+        let known = id != 0 && unsafe { id < (*this).types || Self::catch_up(this, id) };
+        if !known {
+            port::report(KnStatus::Invalid, null_mut(), c"GC_new: no such type");
+        }
+        known
+    }
+
+    /// # Safety
+    /// As [`Counted::new_cell`], with a known type.
+    unsafe fn new_of_class(this: *mut Self, id: KnTypeId, class: u16, payload: usize) -> *mut u8 {
+        // SAFETY: as there.
+        unsafe {
+            if (*this).busy_new {
+                Self::before_new(this);
+            }
+            if (*Self::record(this, id)).flags & KN_TYPE_SHARED != 0 {
+                return super::shared::new_shared(this, id, payload);
+            }
+            let mut object = Self::find_place(this, id, class, payload);
+            if object.is_null() && Self::make_room(this) {
+                object = Self::find_place(this, id, class, payload);
+            }
+            object
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::new_of_class`].
+    unsafe fn find_place(this: *mut Self, id: KnTypeId, class: u16, payload: usize) -> *mut u8 {
+        // SAFETY: as there.
+        unsafe {
+            let record = Self::record(this, id);
+            // A varying type whose size is its least still lies in the page of that size.
+            let class = if class == SINGLE_CLASS { class_of(payload + HEADER) } else { class };
+            if class < DIRECT {
+                let page = Self::page_with_room(this, usize::from(class));
+                if !page.is_null() {
+                    let cell = (*page).cell as usize;
+                    if (*record).has(VARIABLE) {
+                        (*record).count_bytes(cell, true);
+                    }
+                    return Self::take_from(page, (*page).free, record, cell - HEADER);
+                }
+            }
+            Self::new_single(this, record, payload)
+        }
+    }
+
+    /// A page of a class with a free cell, which is now the open one; null when there is no memory.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    unsafe fn page_with_room(this: *mut Self, class: usize) -> *mut Page {
+        // SAFETY: the caller's word; lists hold live pages.
+        unsafe {
+            let open = (*this).open[class];
+            if (*open).free != 0 || Self::carve(open) {
+                return open;
+            }
+            let mut page = (*this).listed[class];
+            if page.is_null() {
+                page = Self::new_page(this, class as u16);
+                if page.is_null() {
+                    return page;
+                }
+                Self::carve(page);
+            } else {
+                Self::unlist(this, page);
+            }
+            (*this).open[class] = page;
+            page
+        }
+    }
+
+    /// Makes cells ready that were never used; whether there were any.
+    ///
+    /// # Safety
+    /// `page` is a page of a state, or its empty one.
+    unsafe fn carve(page: *mut Page) -> bool {
+        // SAFETY: the cells lie in the page.
+        unsafe {
+            let bytes = (*page).cell as usize;
+            if bytes == 0 {
+                return false;
+            }
+            let fresh = (*page).fresh as usize;
+            let count = ((PAGE - MARGIN - fresh) / bytes).min(CARVE);
+            // Backwards, so that they are taken in the order of their addresses.
+            for n in (0..count).rev() {
+                let offset = fresh + n * bytes;
+                let cell = page.cast::<u8>().wrapping_add(offset).cast::<Header>();
+                cell.write(Header { word: FREE, kind: (*page).free });
+                (*page).free = offset as u32;
+            }
+            (*page).fresh += (count * bytes) as u32;
+            count > 0
+        }
+    }
+
+    /// # Safety
+    /// `this` is a live state.
+    unsafe fn new_page(this: *mut Self, class: u16) -> *mut Page {
+        // SAFETY: the block is a page's size and nobody else's.
+        unsafe {
+            let page = (*this).source.take_aligned(PAGE, PAGE - MARGIN).cast::<Page>();
+            if page.is_null() {
+                return page;
+            }
+            let _ = page.expose_provenance();
+            page.write(Page {
+                magic: MAGIC,
+                free: 0,
+                used: 0,
+                fresh: FIRST as u32,
+                cell: class_bytes(class) as u32,
+                class,
+                listed: false,
+                owner: this,
+                next: null_mut(),
+                previous: null_mut(),
+                all_next: (*this).pages,
+                all_previous: null_mut(),
+            });
+            if !(*this).pages.is_null() {
+                (*(*this).pages).all_previous = page;
+            }
+            (*this).pages = page;
+            (*this).page_bytes += PAGE;
+            Self::note_growth(this);
+            page
+        }
+    }
+
+    /// # Safety
+    /// `page` is one of this state's without a used cell, or all of its cells go.
+    pub(super) unsafe fn drop_page(this: *mut Self, page: *mut Page) {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            if (*page).listed {
+                Self::unlist(this, page);
+            }
+            let Page { all_next, all_previous, .. } = page.read();
+            if all_previous.is_null() {
+                (*this).pages = all_next;
+            } else {
+                (*all_previous).all_next = all_next;
+            }
+            if !all_next.is_null() {
+                (*all_next).all_previous = all_previous;
+            }
+            (*page).magic = 0;
+            (*this).page_bytes -= PAGE;
+            (*this).source.give(page.cast());
+        }
+    }
+
+    /// # Safety
+    /// `page` is in this state's list of its class.
+    unsafe fn unlist(this: *mut Self, page: *mut Page) {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            let Page { next, previous, class, .. } = page.read();
+            if previous.is_null() {
+                (*this).listed[usize::from(class)] = next;
+            } else {
+                (*previous).next = next;
+            }
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+            (*page).next = null_mut();
+            (*page).previous = null_mut();
+            (*page).listed = false;
+        }
+    }
+
+    /// A cell with a block of its own.
+    ///
+    /// # Safety
+    /// The record is that of one of this state's types.
+    #[cold]
+    unsafe fn new_single(this: *mut Self, record: *mut Record, payload: usize) -> *mut u8 {
+        let bytes = (payload + HEADER).next_multiple_of(8);
+        // SAFETY: the block holds all that is written.
+        unsafe {
+            let single = (*this).source.take(size_of::<Single>() + bytes).cast::<Single>();
+            if single.is_null() {
+                return null_mut();
+            }
+            let _ = single.expose_provenance();
+            single.write(Single { previous: null_mut(), next: (*this).singles, owner: this, bytes });
+            if !(*this).singles.is_null() {
+                (*(*this).singles).previous = single;
+            }
+            (*this).singles = single;
+            (*this).single_bytes += bytes;
+            // In place of a page's cell of another size.
+            if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, (*record).size as usize) {
+                (*record).vary();
+            }
+            if (*record).has(VARIABLE) {
+                (*record).count_bytes(bytes, true);
+            }
+            (*record).one_more();
+            Self::note_growth(this);
+            let object = single.cast::<u8>().wrapping_add(SINGLE_LEAD);
+            let kind = (*record).kind ^ (object.addr() as u32) << 13 | SINGLE;
+            header(object).write(Header { word: (*record).word, kind });
+            object.write_bytes(0, bytes - HEADER);
+            object
+        }
+    }
+
+    /// Gives the memory of a cell back.
+    ///
+    /// # Safety
+    /// `object` is a cell of this state that nothing refers to, no root and not waiting; `record` is its
+    /// type's.
+    #[inline(always)]
+    pub(super) unsafe fn give(this: *mut Self, object: *mut u8, record: *mut Record) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let head = header(object);
+            (*record).one_less();
+            if (*head).kind & SINGLE != 0 || (*record).has(VARIABLE) || (*this).settings.has(KN_GC_TORTURE) {
+                return Self::give_out_of_line(this, object, record);
+            }
+            Self::give_to_page(this, object);
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::give`], for a cell of a page.
+    #[inline(always)]
+    unsafe fn give_to_page(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let page = page_of(object);
+            let before = (*page).free;
+            header(object).write(Header { word: FREE, kind: before });
+            (*page).free = (object.addr() - HEADER - page.addr()) as u32;
+            (*page).used -= 1;
+            if before == 0 || (*page).used == 0 {
+                Self::page_changed(this, page);
+            }
+        }
+    }
+
+    /// A page that had no room has some, or one is empty.
+    ///
+    /// # Safety
+    /// `page` is one of this state's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn page_changed(this: *mut Self, page: *mut Page) {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            let class = usize::from((*page).class);
+            if (*this).open[class] == page {
+                return;
+            }
+            if (*page).used == 0 {
+                return Self::drop_page(this, page);
+            }
+            if !(*page).listed {
+                let first = (*this).listed[class];
+                (*page).next = first;
+                (*page).listed = true;
+                if !first.is_null() {
+                    (*first).previous = page;
+                }
+                (*this).listed[class] = page;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::give`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn give_out_of_line(this: *mut Self, object: *mut u8, record: *mut Record) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let bytes = bytes_of(object);
+            if (*record).has(VARIABLE) {
+                (*record).count_bytes(bytes, false);
+            }
+            if (*this).settings.has(KN_GC_TORTURE) {
+                object.write_bytes(0xDB, bytes - HEADER);
+            }
+            if (*header(object)).kind & SINGLE == 0 {
+                return Self::give_to_page(this, object);
+            }
+            let single = single_of(object);
+            let Single { previous, next, .. } = single.read();
+            if previous.is_null() {
+                (*this).singles = next;
+            } else {
+                (*previous).next = next;
+            }
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+            (*this).single_bytes -= bytes;
+            (*header(object)).word = FREE;
+            (*this).source.give(single.cast());
+        }
+    }
+
+    /// Calls `visit` for every cell, waiting ones included, until it answers false; it may change
+    /// headers and payloads, not make or free cells. Whether it came to the end.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(super) unsafe fn each_cell(this: *mut Self, mut visit: impl FnMut(*mut u8) -> bool) -> bool {
+        // SAFETY: the lists hold live pages and cells.
+        unsafe {
+            let mut page = (*this).pages;
+            while !page.is_null() {
+                let Page { fresh, cell, .. } = page.read();
+                for offset in (FIRST..fresh as usize).step_by(cell as usize) {
+                    let object = page.cast::<u8>().wrapping_add(offset + HEADER);
+                    if (*header(object)).word != FREE && !visit(object) {
+                        return false;
+                    }
+                }
+                page = (*page).all_next;
+            }
+            let mut single = (*this).singles;
+            while !single.is_null() {
+                let next = (*single).next;
+                if !visit(single.cast::<u8>().wrapping_add(SINGLE_LEAD)) {
+                    return false;
+                }
+                single = next;
+            }
+        }
+        true
+    }
+
+    /// Whether the pages' records agree with themselves: free cells as many as used ones leave.
+    ///
+    /// # Safety
+    /// As [`Counted::each_cell`].
+    pub(super) unsafe fn pages_agree(this: *mut Self) -> bool {
+        // SAFETY: offsets are verified before they are followed.
+        unsafe {
+            let mut page = (*this).pages;
+            while !page.is_null() {
+                let Page { magic, free, used, fresh, cell, owner, .. } = page.read();
+                let room = (fresh as usize).wrapping_sub(FIRST);
+                if magic != MAGIC || owner != this || cell == 0 || fresh as usize > PAGE || room % cell as usize != 0 {
+                    return false;
+                }
+                let all = room / cell as usize;
+                let mut offset = free as usize;
+                let mut count = 0;
+                while offset != 0 {
+                    let fits = offset >= FIRST && offset < fresh as usize && (offset - FIRST) % cell as usize == 0;
+                    if !fits || count >= all {
+                        return false;
+                    }
+                    let head = page.cast::<u8>().wrapping_add(offset).cast::<Header>();
+                    if (*head).word != FREE {
+                        return false;
+                    }
+                    offset = (*head).kind as usize;
+                    count += 1;
+                }
+                if count + used as usize != all {
+                    return false;
+                }
+                page = (*page).all_next;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_holds_it() {
+        for bytes in 1..=LARGEST {
+            let class = class_of(bytes);
+            assert!(class < DIRECT && class_bytes(class) >= bytes, "{bytes}");
+            assert!(class == 0 || class_bytes(class - 1) < bytes, "{bytes}");
+            assert_eq!(class_bytes(class) % 8, 0);
+        }
+        assert_eq!(class_of(LARGEST + 1), SINGLE_CLASS);
+    }
+}

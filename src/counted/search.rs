@@ -1,0 +1,775 @@
+//! Trial deletion on a part of the graph, in steps.
+//!
+//! Guarantees
+//! * A cell is found to be garbage only if every reference to it comes from garbage found with it. That
+//!   is sound for any set of cells: where the set ends, its edges count as references from outside.
+//! * Counts stay exact all the time: what is subtracted on trial is subtracted in the entries.
+//! * The program may run between two steps, and change the graph. It keeps one rule: a reference leaves
+//!   a slot by GC_assign, GC_move or GC_unref. Each of them, and GC_ref, marks its cell as touched.
+//! * Without memory for more entries the set stays as it is, and what can't be decided stays a root.
+//! * All slots that the collector looks at are null in a garbage cell before any destructor runs.
+//!
+//! ```text
+//!   header of a cell in the set: | 1 | index | 10 … |      entries:
+//!                                       |          +------+-----------------+-------+
+//!                                       +--------> | cell | word, colour    | trial |
+//!                                                  +------+-----------------+-------+
+//!   Load     roots become entries               trial = count
+//!   Count    each edge inside the set           trial of its target - 1     (gray)
+//!   Blacken  trial > 0, or touched, and all that they reach                 (black)
+//!   Sever    what is left is white: its edges are removed
+//!   Bury     white cells wait for destruction, black ones get their word back
+//! ```
+//! Why the steps may be apart: let W be what is left. No cell of W was touched, so each kept all its
+//! references; and for each, as many references as it has were seen in slots of the set. A reference
+//! seen in a slot stays there, or its leaving would have touched the cell. So all references to W lie in
+//! slots of the set, none of them in a black cell, or the target were black. Nothing outside leads to W.
+//!
+//! Costs: 16 bytes an entry (12 on 32-bit targets); O(cells + edges) of the set. If no trial count is
+//! left, Blacken is skipped.
+//!
+//! Sources: Lins, "Cyclic reference counting with lazy mark-scan" (1992); Bacon and Rajan (2001); the
+//! set of entries instead of recursion, and the removal of edges before disposal, as in Nim's ORC.
+
+use core::ptr::null_mut;
+
+use super::cell::{header, ACYCLIC, COUNT, ONE, PURPLE, ROOT, SEARCHED, SPECIAL, STATE};
+use super::count::count_down;
+use super::pages::owner;
+use super::state::Counted;
+use super::trace::{by_callback, is_traced, slot, slots, Slot};
+use crate::heap::KnStatus;
+use crate::port;
+
+/// A cell of the set.
+#[repr(C)]
+pub(crate) struct Entry {
+    /// Null: it died meanwhile.
+    cell: *mut u8,
+    /// Its word, with a colour in the place of the state, and [`INPUT`].
+    word: u32,
+    /// Gray: references not yet found inside; pending: the next pending entry.
+    trial: u32,
+}
+
+const COLOUR: u32 = STATE;
+const GRAY: u32 = 0;
+const PENDING: u32 = 1 << 3;
+const BLACK: u32 = 2 << 3;
+/// It was a root. (A cell of the set is not acyclic, so the flag's place is free.)
+const INPUT: u32 = ACYCLIC;
+const NONE: u32 = u32::MAX;
+/// Entries for which there is room at first, and after a collection.
+const FIRST_ROOM: usize = 64;
+const KEPT_ROOM: usize = if cfg!(target_pointer_width = "64") { 1 << 14 } else { 128 };
+/// Slots looked at for the price of a cell.
+const SLOTS_A_UNIT: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Idle = 0,
+    Load,
+    Count,
+    Blacken,
+    Sever,
+    Bury,
+}
+
+/// A search, or none.
+#[repr(C)]
+pub(crate) struct Search {
+    pub entries: *mut Entry,
+    pub len: usize,
+    room: usize,
+    /// Most entries.
+    limit: usize,
+    /// Roots from this index on are the input.
+    first_root: usize,
+    /// Entry and slot that are next.
+    cursor: usize,
+    next_slot: usize,
+    /// References to gray entries not yet found inside.
+    total: usize,
+    /// First pending entry, and the one being scanned, or `NONE`.
+    pending: u32,
+    current: u32,
+    pub phase: Phase,
+    /// Some edge leads out of the set that could have been followed.
+    pub truncated: bool,
+    /// A trace callback runs.
+    in_callback: bool,
+    touched: bool,
+    /// White cells buried.
+    pub found: usize,
+    /// Cells that were in the set of the last search.
+    pub seen: usize,
+}
+
+impl Search {
+    /// Whether it has no memory of its own.
+    pub fn is_empty(&self) -> bool {
+        self.room == 0
+    }
+
+    /// Its memory, as room for so many pointers, while no search is under way.
+    pub fn lend(&self) -> (*mut *mut u8, usize) {
+        (self.entries.cast(), self.room * size_of::<Entry>() / size_of::<usize>())
+    }
+
+    /// Bytes of its memory.
+    pub fn bytes(&self) -> usize {
+        self.room * size_of::<Entry>()
+    }
+}
+
+impl Counted {
+    /// # Safety
+    /// The index is below `len`.
+    #[inline(always)]
+    unsafe fn entry(this: *mut Self, index: usize) -> *mut Entry {
+        // SAFETY: the caller's word.
+        unsafe { (*this).search.entries.wrapping_add(index) }
+    }
+
+    /// The entry of a cell whose word says SEARCHED, if it is in this state's set.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    #[inline(always)]
+    unsafe fn entry_of(this: *mut Self, object: *mut u8, word: u32) -> Option<usize> {
+        let index = ((word & COUNT) >> 5) as usize;
+        // SAFETY: the index is tested before it is used.
+        unsafe { (index < (*this).search.len && (*Self::entry(this, index)).cell == object).then_some(index) }
+    }
+
+    /// Begins a search with the roots from `first_root` on, for at most `limit` cells.
+    ///
+    /// # Safety
+    /// No search is under way; [`Counted::enter`] was called.
+    pub(super) unsafe fn begin_search(this: *mut Self, first_root: usize, limit: usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let search = &raw mut (*this).search;
+            (*search).len = 0;
+            (*search).limit = limit.min((*this).settings.visited_limit as usize);
+            (*search).first_root = first_root;
+            (*search).cursor = 0;
+            (*search).next_slot = 0;
+            (*search).total = 0;
+            (*search).pending = NONE;
+            (*search).current = NONE;
+            (*search).truncated = false;
+            (*search).in_callback = false;
+            (*search).touched = false;
+            (*search).found = 0;
+            (*search).phase = Phase::Load;
+        }
+    }
+
+    /// Goes on with a search for so many visits; whether it has ended. Adds what it used to `*used`.
+    ///
+    /// # Safety
+    /// [`Counted::enter`] was called.
+    pub(super) unsafe fn run_search(this: *mut Self, budget: usize, used: &mut usize) -> bool {
+        let mut left = budget;
+        // SAFETY: entries and roots below their lengths are live.
+        unsafe {
+            while left > 0 && (*this).search.phase != Phase::Idle {
+                left = match (*this).search.phase {
+                    Phase::Load => Self::load(this, left),
+                    Phase::Count => Self::scan(this, left, Phase::Blacken, Self::subtract),
+                    Phase::Blacken => Self::blacken(this, left),
+                    Phase::Sever => Self::scan(this, left, Phase::Bury, Self::sever),
+                    _ => Self::bury(this, left),
+                };
+            }
+            *used += budget - left;
+            (*this).search.phase == Phase::Idle
+        }
+    }
+
+    // ------------------------------------------------------------------ the phases
+
+    /// # Safety
+    /// As [`Counted::run_search`].
+    unsafe fn load(this: *mut Self, mut left: usize) -> usize {
+        // SAFETY: as there.
+        unsafe {
+            while left > 0 {
+                if (*this).roots.len <= (*this).search.first_root {
+                    Self::next_phase(this, Phase::Count);
+                    break;
+                }
+                left -= 1;
+                let object = Self::pop_root(this);
+                let word = (*header(object)).word;
+                if word & SPECIAL != 0 {
+                    // Reached from another root already.
+                    if let Some(index) = Self::entry_of(this, object, word) {
+                        let entry = Self::entry(this, index);
+                        (*entry).word = (*entry).word & !ROOT | INPUT;
+                    }
+                    continue;
+                }
+                (*header(object)).word = word & !ROOT;
+                // Referred to anew since it lost a reference: no longer a candidate.
+                if word & PURPLE == 0 {
+                    continue;
+                }
+                if !Self::include(this, object, word & !(ROOT | PURPLE) | INPUT, word >> 5) {
+                    Self::push_root(this, object);
+                    (*this).search.truncated = true;
+                    Self::next_phase(this, Phase::Count);
+                    break;
+                }
+            }
+            left
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::run_search`].
+    unsafe fn next_phase(this: *mut Self, phase: Phase) {
+        // SAFETY: as there.
+        unsafe {
+            let search = &raw mut (*this).search;
+            (*search).cursor = 0;
+            (*search).next_slot = 0;
+            (*search).phase = phase;
+            // No reference from outside, nothing touched: all of it is garbage.
+            if phase == Phase::Blacken && (*search).total == 0 && !(*search).touched {
+                (*search).phase = Phase::Sever;
+            }
+        }
+    }
+
+    /// Makes a cell a member of the set; false when it is full or there is no memory.
+    ///
+    /// # Safety
+    /// `object` is an ordinary cell of this state.
+    #[inline(always)]
+    unsafe fn include(this: *mut Self, object: *mut u8, word: u32, trial: u32) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let index = (*this).search.len;
+            if index >= (*this).search.limit || index >= (*this).search.room && !Self::grow_search(this) {
+                return false;
+            }
+            (*this).search.len = index + 1;
+            Self::entry(this, index).write(Entry { cell: object, word, trial });
+            (*this).search.total += trial as usize;
+            (*header(object)).word = SEARCHED | (index as u32) << 5;
+            true
+        }
+    }
+
+    /// # Safety
+    /// `this` is a live state.
+    #[cold]
+    #[inline(never)]
+    unsafe fn grow_search(this: *mut Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let search = &raw mut (*this).search;
+            let mut room = ((*search).room * 2).max(FIRST_ROOM);
+            while room > (*search).room + 8 {
+                let grown = (*this).source.resize((*search).entries.cast(), room * size_of::<Entry>());
+                if !grown.is_null() {
+                    (*search).entries = grown.cast();
+                    (*search).room = room;
+                    return true;
+                }
+                room = (*search).room + (room - (*search).room) / 2;
+            }
+            false
+        }
+    }
+
+    /// Calls `visit` for each slot of each entry that is gray, from where it stopped last.
+    ///
+    /// # Safety
+    /// As [`Counted::run_search`].
+    #[inline(always)]
+    unsafe fn scan(this: *mut Self, mut left: usize, after: Phase, visit: unsafe fn(*mut Self, Slot)) -> usize {
+        // SAFETY: as there. The callbacks find a consistent state: the cursor moves when a cell is done.
+        unsafe {
+            while left > 0 {
+                let index = (*this).search.cursor;
+                if index >= (*this).search.len {
+                    Self::next_phase(this, after);
+                    break;
+                }
+                let Entry { cell, word, .. } = Self::entry(this, index).read();
+                if !cell.is_null() && (after == Phase::Blacken || word & COLOUR == GRAY) {
+                    let (done, spent) = Self::scan_cell(this, cell, left, visit);
+                    left -= spent;
+                    if !done {
+                        break;
+                    }
+                } else {
+                    left -= 1;
+                }
+                (*this).search.next_slot = 0;
+                (*this).search.cursor = index + 1;
+            }
+            left
+        }
+    }
+
+    /// Visits the slots of one cell from `next_slot` on: whether all, and what it cost.
+    ///
+    /// # Safety
+    /// As [`Counted::scan`].
+    #[inline(always)]
+    unsafe fn scan_cell(
+        this: *mut Self,
+        cell: *mut u8,
+        left: usize,
+        visit: unsafe fn(*mut Self, Slot),
+    ) -> (bool, usize) {
+        // SAFETY: as there.
+        unsafe {
+            let record = Self::record_of(this, cell);
+            let all = slots(record, cell);
+            let from = (*this).search.next_slot;
+            let to = all.min(from.saturating_add(left.saturating_mul(SLOTS_A_UNIT)));
+            for n in from..to {
+                visit(this, slot(record, cell, n));
+            }
+            let spent = (1 + (to - from) / SLOTS_A_UNIT).min(left);
+            if to < all {
+                (*this).search.next_slot = to;
+                return (false, spent);
+            }
+            if (*this).traced_types && is_traced(record) {
+                (*this).search.in_callback = true;
+                by_callback(record, cell, &mut |slot| visit(this, slot));
+                (*this).search.in_callback = false;
+            }
+            (true, spent)
+        }
+    }
+
+    /// Count: one reference to the slot's cell was found inside the set, which it joins if it can.
+    ///
+    /// # Safety
+    /// `slot` is one of a cell of the set.
+    unsafe fn subtract(this: *mut Self, slot: Slot) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let child = slot.read();
+            if child.is_null() {
+                return;
+            }
+            let word = (*header(child)).word;
+            if (word as i32) < 0 {
+                if word & (SPECIAL | STATE) == SEARCHED {
+                    if let Some(index) = Self::entry_of(this, child, word) {
+                        let entry = Self::entry(this, index);
+                        if (*entry).word & COLOUR == GRAY && (*entry).trial > 0 {
+                            (*entry).trial -= 1;
+                            (*this).search.total -= 1;
+                        }
+                    }
+                }
+            } else if word & ACYCLIC == 0 && word >= ONE && owner(child) == this {
+                // A registered root that is no input stays one; its mark is in the saved word.
+                if !Self::include(this, child, word & !(PURPLE * u32::from(word & ROOT == 0)), (word >> 5) - 1) {
+                    (*this).search.truncated = true;
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::run_search`].
+    unsafe fn blacken(this: *mut Self, mut left: usize) -> usize {
+        // SAFETY: as there.
+        unsafe {
+            while left > 0 {
+                if (*this).search.current != NONE || (*this).search.pending != NONE {
+                    left -= Self::blacken_one(this, left);
+                    continue;
+                }
+                let index = (*this).search.cursor;
+                if index >= (*this).search.len {
+                    Self::next_phase(this, Phase::Sever);
+                    break;
+                }
+                left -= 1;
+                (*this).search.cursor = index + 1;
+                let Entry { word, trial, .. } = Self::entry(this, index).read();
+                if word & COLOUR == GRAY && trial > 0 {
+                    Self::revive_entry(this, index);
+                }
+            }
+            left
+        }
+    }
+
+    /// Makes what one live cell refers to pending; what it cost.
+    ///
+    /// # Safety
+    /// One is current or pending.
+    #[inline(always)]
+    unsafe fn blacken_one(this: *mut Self, left: usize) -> usize {
+        // SAFETY: the caller's word.
+        unsafe {
+            if (*this).search.current == NONE {
+                let index = (*this).search.pending;
+                let entry = Self::entry(this, index as usize);
+                (*this).search.pending = (*entry).trial;
+                (*entry).word = (*entry).word & !COLOUR | BLACK;
+                (*this).search.current = index;
+                (*this).search.next_slot = 0;
+            }
+            let cell = (*Self::entry(this, (*this).search.current as usize)).cell;
+            if cell.is_null() {
+                (*this).search.current = NONE;
+                return 1;
+            }
+            let (done, spent) = Self::scan_cell(this, cell, left, Self::reach);
+            if done {
+                (*this).search.current = NONE;
+                (*this).search.next_slot = 0;
+            }
+            spent
+        }
+    }
+
+    /// Blacken: a live cell refers to the slot's cell.
+    ///
+    /// # Safety
+    /// As [`Counted::subtract`].
+    unsafe fn reach(this: *mut Self, slot: Slot) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let child = slot.read();
+            if child.is_null() {
+                return;
+            }
+            let word = (*header(child)).word;
+            if word & (SPECIAL | STATE) == SEARCHED {
+                if let Some(index) = Self::entry_of(this, child, word) {
+                    if (*Self::entry(this, index)).word & COLOUR == GRAY {
+                        Self::revive_entry(this, index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A gray entry becomes pending.
+    ///
+    /// # Safety
+    /// The index is below `len`.
+    #[inline(always)]
+    unsafe fn revive_entry(this: *mut Self, index: usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let entry = Self::entry(this, index);
+            (*entry).word |= PENDING;
+            (*entry).trial = (*this).search.pending;
+            (*this).search.pending = index as u32;
+            (*this).search.touched = true;
+        }
+    }
+
+    /// Sever: an edge of a garbage cell goes.
+    ///
+    /// # Safety
+    /// As [`Counted::subtract`].
+    unsafe fn sever(this: *mut Self, slot: Slot) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let child = slot.read();
+            if child.is_null() {
+                return;
+            }
+            let word = (*header(child)).word;
+            if word & (SPECIAL | STATE) == SEARCHED {
+                if let Some(index) = Self::entry_of(this, child, word) {
+                    slot.write(null_mut());
+                    let entry = Self::entry(this, index);
+                    if (*entry).word & COUNT != 0 {
+                        (*entry).word -= ONE;
+                    }
+                    // It lives by what was seen; if not all was seen, it may be garbage in a larger set.
+                    if (*entry).word & COLOUR != GRAY && (*this).search.truncated {
+                        (*entry).word |= PURPLE;
+                    }
+                }
+            } else if word & (SPECIAL | ACYCLIC) == 0 && owner(child) == this {
+                slot.write(null_mut());
+                count_down(child);
+            }
+            // Acyclic and shared cells are the destructor's to see, and released after it.
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::run_search`].
+    unsafe fn bury(this: *mut Self, mut left: usize) -> usize {
+        // SAFETY: as there.
+        unsafe {
+            while left > 0 {
+                let index = (*this).search.cursor;
+                if index >= (*this).search.len {
+                    Self::end_search(this);
+                    break;
+                }
+                left -= 1;
+                (*this).search.cursor = index + 1;
+                let Entry { cell, word, .. } = Self::entry(this, index).read();
+                if cell.is_null() {
+                    continue;
+                }
+                if word & COLOUR != GRAY && word & COUNT != 0 {
+                    Self::give_word_back(this, index, (*this).search.truncated);
+                    continue;
+                }
+                Self::entry(this, index).write(Entry { cell: null_mut(), word, trial: 0 });
+                if word & ROOT != 0 {
+                    Self::remove_root(this, cell);
+                }
+                Self::wait(this, cell);
+                (*this).search.found += 1;
+            }
+            left
+        }
+    }
+
+    /// A cell leaves the set alive.
+    ///
+    /// # Safety
+    /// The index is that of an entry with a cell.
+    unsafe fn give_word_back(this: *mut Self, index: usize, undecided: bool) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let Entry { cell, word, .. } = Self::entry(this, index).read();
+            (*Self::entry(this, index)).cell = null_mut();
+            (*header(cell)).word = word & (COUNT | ROOT | PURPLE);
+            let candidate = word & PURPLE != 0 || word & INPUT != 0 && undecided;
+            if word & ROOT == 0 && candidate {
+                (*header(cell)).word |= PURPLE;
+                Self::keep_root(this, cell);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::run_search`].
+    unsafe fn end_search(this: *mut Self) {
+        // SAFETY: as there.
+        unsafe {
+            let search = &raw mut (*this).search;
+            (*search).seen = (*search).len;
+            (*this).visited += (*search).len;
+            (*this).freed += (*search).found;
+            (*this).collections += 1;
+            (*search).phase = Phase::Idle;
+            (*search).pending = NONE;
+            (*search).current = NONE;
+            (*search).len = 0;
+            if (*search).room > KEPT_ROOM {
+                (*this).source.give((*search).entries.cast());
+                (*search).entries = null_mut();
+                (*search).room = 0;
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------ what others do to the set
+
+    /// GC_ref on a cell of the set.
+    ///
+    /// # Safety
+    /// `object` is a cell of this state whose word says SEARCHED.
+    pub(super) unsafe fn searched_ref(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if let Some(index) = Self::entry_of(this, object, (*header(object)).word) {
+                let entry = Self::entry(this, index);
+                if (*entry).word & COUNT < COUNT - ONE {
+                    (*entry).word = ((*entry).word & !PURPLE) + ONE;
+                }
+                Self::touched(this, object);
+            }
+        }
+    }
+
+    /// GC_unref on a cell of the set.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`].
+    pub(super) unsafe fn searched_release(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let Some(index) = Self::entry_of(this, object, (*header(object)).word) else { return };
+            let entry = Self::entry(this, index);
+            if (*entry).word & COUNT <= ONE {
+                Self::leave_search(this, object);
+                return Self::die(this, object);
+            }
+            (*entry).word = ((*entry).word - ONE) | PURPLE;
+            Self::touched(this, object);
+            // The program works: so does the collector.
+            if (*this).roots.len >= (*this).trip {
+                Self::tripped(this);
+            }
+        }
+    }
+
+    /// The program has a cell of the set in its hands: it lives.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`].
+    pub(super) unsafe fn touched(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let Some(index) = Self::entry_of(this, object, (*header(object)).word) else { return };
+            if (*Self::entry(this, index)).word & COLOUR != GRAY {
+                return;
+            }
+            if (*this).search.phase <= Phase::Blacken {
+                (*this).search.total -= (*Self::entry(this, index)).trial as usize;
+                return Self::revive_entry(this, index);
+            }
+            port::report(KnStatus::Order, object, c"a reference left a slot without GC_move while cells were searched");
+        }
+    }
+
+    /// The word that a cell of the set had and will have.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`].
+    pub(super) unsafe fn searched_word(this: *mut Self, object: *const u8) -> u32 {
+        // SAFETY: the caller's word.
+        unsafe {
+            match Self::entry_of(this, object.cast_mut(), (*header(object)).word) {
+                Some(index) => (*Self::entry(this, index)).word & COUNT,
+                None => 0,
+            }
+        }
+    }
+
+    /// The word of a cell of the set, flags included.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`].
+    pub(super) unsafe fn saved_word(this: *mut Self, object: *mut u8) -> u32 {
+        // SAFETY: the caller's word.
+        unsafe {
+            match Self::entry_of(this, object, (*header(object)).word) {
+                Some(index) => (*Self::entry(this, index)).word,
+                None => 0,
+            }
+        }
+    }
+
+    /// Whether each entry's cell knows it.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    pub(super) unsafe fn search_agrees(this: *mut Self) -> bool {
+        // SAFETY: entries below `len` are live.
+        unsafe {
+            (*this).search.phase == Phase::Idle
+                || (0..(*this).search.len).all(|index| {
+                    let cell = (*Self::entry(this, index)).cell;
+                    cell.is_null() || (*header(cell)).word == SEARCHED | (index as u32) << 5
+                })
+        }
+    }
+
+    /// Memory for entries, so that the passes over the heap have a mark stack; without it they do too.
+    ///
+    /// # Safety
+    /// No search is under way.
+    pub(super) unsafe fn prepare_entries(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Self::grow_search(this);
+        }
+    }
+
+    /// Bytes of the collector's own: roots, entries, types, the state.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    pub(super) unsafe fn buffers(this: *mut Self) -> usize {
+        // SAFETY: the caller's word.
+        unsafe {
+            size_of::<Self>()
+                + (*this).search.bytes()
+                + (*this).roots.room * size_of::<*mut u8>()
+                + (*this).type_room as usize * size_of::<super::types::Record>()
+        }
+    }
+
+    /// Adds to, or takes from, the count of a cell of the set, unseen by the search.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`]; the count allows it.
+    pub(super) unsafe fn adjust_searched(this: *mut Self, object: *mut u8, by: u32) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if let Some(index) = Self::entry_of(this, object, (*header(object)).word) {
+                let entry = Self::entry(this, index);
+                (*entry).word = (*entry).word.wrapping_add(by);
+            }
+        }
+    }
+
+    /// A cell is about to die, or ends: it leaves the set.
+    ///
+    /// # Safety
+    /// As [`Counted::searched_ref`], or the cell is special in another way: then nothing happens.
+    pub(super) unsafe fn leave_search(this: *mut Self, object: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let word = (*header(object)).word;
+            if word & (SPECIAL | STATE) != SEARCHED {
+                return;
+            }
+            let Some(index) = Self::entry_of(this, object, word) else { return };
+            let entry = Self::entry(this, index);
+            if (*entry).word & COLOUR == GRAY {
+                (*this).search.total -= (*entry).trial as usize;
+                (*entry).trial = 0;
+            }
+            (*header(object)).word = (*entry).word & (COUNT | ROOT);
+            (*entry).cell = null_mut();
+            // If it was being scanned, the next one starts at its first slot.
+            let scanned = match (*this).search.phase {
+                Phase::Blacken => (*this).search.current as usize,
+                _ => (*this).search.cursor,
+            };
+            if index == scanned {
+                (*this).search.next_slot = 0;
+            }
+        }
+    }
+
+    /// Puts a search right whose trace callback was jumped away from: what was decided stands, what was
+    /// not is given up, and its roots are roots again.
+    ///
+    /// # Safety
+    /// No callback runs.
+    pub(super) unsafe fn recover_search(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if (*this).search.in_callback && (*this).search.phase < Phase::Sever {
+                for index in 0..(*this).search.len {
+                    if !(*Self::entry(this, index)).cell.is_null() {
+                        Self::give_word_back(this, index, true);
+                    }
+                }
+                Self::end_search(this);
+            }
+            // A cell whose slots were removed in part is done again: null slots change nothing.
+            (*this).search.in_callback = false;
+        }
+    }
+}
