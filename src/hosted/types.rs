@@ -2,7 +2,8 @@
 //!
 //! - The same descriptor gets the same index, whichever thread registers it; an index never changes and
 //!   never goes away.
-//! - Readers take no lock: an entry is complete before its index is given out.
+//! - Readers take no lock, nor does who registers a type that is there: an entry is complete before its
+//!   index is given out.
 //! - Each type has two counters for its shared cells, which any thread may count.
 //! - A process copied at any moment has a type or has it not.
 //!
@@ -12,13 +13,15 @@
 //!               first: of the chain of this bucket    } entries 0 to 2^n - 1 are the buckets too, as many
 //!               next: in the chain that it is in      } as the types rounded up to a power of two
 //! ```
+//! A chain leads from higher indices to lower ones, before and after the number of buckets doubles, so
+//! whoever follows one meanwhile comes to an end: at the type, or without it and looks again with the lock.
+//!
 //! Cost: a registration looks at about one entry, and at all of them when their number has doubled.
 //! 32 bytes a type on 64-bit targets, 16 on 32-bit ones; 512 or 256 KB of address space.
 
-use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 use super::collectors::exclusively;
 use crate::port::{self, Errno};
@@ -32,26 +35,19 @@ struct Entry {
     descriptor: AtomicPtr<c_void>,
     shared: AtomicUsize,
     bytes: AtomicUsize,
-    /// Index + 1 of the first entry in this bucket, and of the next one in the chain; 0: none. For those
-    /// who hold the lock.
-    chain: UnsafeCell<Chain>,
+    /// Index + 1 of the first entry in this bucket; 0: none. Changed under the lock, as `next`.
+    first: AtomicU16,
+    /// Index + 1 of the next entry in the chain that this one is in; 0: none.
+    next: AtomicU16,
 }
-
-#[derive(Clone, Copy)]
-struct Chain {
-    first: u16,
-    next: u16,
-}
-
-// SAFETY: `chain` is used with the lock held, all else is atomic.
-unsafe impl Sync for Entry {}
 
 /// What there is of a type that does not exist.
 static NONE: Entry = Entry {
     descriptor: AtomicPtr::new(null_mut()),
     shared: AtomicUsize::new(0),
     bytes: AtomicUsize::new(0),
-    chain: UnsafeCell::new(Chain { first: 0, next: 0 }),
+    first: AtomicU16::new(0),
+    next: AtomicU16::new(0),
 };
 
 /// A table. All zero: no type.
@@ -100,6 +96,12 @@ impl Types {
     }
 
     fn register(&self, descriptor: *const c_void) -> Option<u32> {
+        let known = self.find(descriptor, self.count.load(Ordering::Acquire) as usize);
+        known.or_else(|| self.add(descriptor))
+    }
+
+    #[cold]
+    fn add(&self, descriptor: *const c_void) -> Option<u32> {
         let _errno = Errno::keep();
         exclusively(|| {
             if self.table.load(Ordering::Relaxed).is_null() {
@@ -108,7 +110,7 @@ impl Types {
             }
             let count = self.count.load(Ordering::Relaxed) as usize;
             if let Some(known) = self.find(descriptor, count) {
-                return Some(known as u32);
+                return Some(known);
             }
             if count == MOST {
                 return None;
@@ -134,45 +136,37 @@ impl Types {
         unsafe { &*table.add(index) }
     }
 
-    /// The index of `descriptor` among the first `count` types. Here and below the caller holds the lock.
-    fn find(&self, descriptor: *const c_void, count: usize) -> Option<usize> {
-        let mut place = self.chain(bucket(descriptor, count)).first;
+    /// The index of `descriptor` among the first `count` types.
+    fn find(&self, descriptor: *const c_void, count: usize) -> Option<u32> {
+        let mut place = self.entry(bucket(descriptor, count)).first.load(Ordering::Acquire);
         while place != 0 {
             let index = usize::from(place - 1);
-            if self.entry(index).descriptor() == descriptor {
-                return Some(index);
+            let entry = self.entry(index);
+            // One that is being added may be met before it counts.
+            if entry.descriptor() == descriptor && index < count {
+                return Some(index as u32);
             }
-            place = self.chain(index).next;
+            place = entry.next.load(Ordering::Acquire);
         }
         None
     }
 
-    /// Makes the chains of the first `count` types.
+    /// Makes the chains of the first `count` types. The caller holds the lock.
     fn chain_all(&self, count: usize) {
         for index in 0..count.next_power_of_two() {
-            self.set_chain(index, Chain { first: 0, next: 0 });
+            self.entry(index).first.store(0, Ordering::Relaxed);
         }
         for index in 0..count {
             self.link(index, count);
         }
     }
 
-    /// Puts type `index` at the front of its bucket's chain.
+    /// Puts type `index` at the front of its bucket's chain. The caller holds the lock.
     fn link(&self, index: usize, count: usize) {
-        let bucket = bucket(self.entry(index).descriptor(), count);
-        let first = self.chain(bucket).first;
-        self.set_chain(index, Chain { next: first, ..self.chain(index) });
-        self.set_chain(bucket, Chain { first: index as u16 + 1, ..self.chain(bucket) });
-    }
-
-    fn chain(&self, index: usize) -> Chain {
-        // SAFETY: the lock makes this the only access.
-        unsafe { *self.entry(index).chain.get() }
-    }
-
-    fn set_chain(&self, index: usize, chain: Chain) {
-        // SAFETY: as in `chain`; `NONE` is never reached, since there is a table and `index` is below `ROOM`.
-        unsafe { *self.entry(index).chain.get() = chain }
+        let entry = self.entry(index);
+        let bucket = self.entry(bucket(entry.descriptor(), count));
+        entry.next.store(bucket.first.load(Ordering::Relaxed), Ordering::Release);
+        bucket.first.store(index as u16 + 1, Ordering::Release);
     }
 
     /// Makes the chains as if the registration under way had not begun. Nobody else uses the table.
@@ -248,7 +242,7 @@ mod tests {
         let first = types.register(at(0));
         types.count.fetch_sub(1, Ordering::Relaxed);
         for index in 0..most / 2 {
-            types.set_chain(index, Chain { first: 0, next: 0 });
+            types.entry(index).first.store(0, Ordering::Relaxed);
         }
         types.forget_unfinished();
         assert!(types.entry(most - 1).descriptor().is_null());
