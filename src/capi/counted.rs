@@ -243,16 +243,14 @@ pub unsafe extern "C" fn GC_dropReuse(object: *mut c_void) -> *mut c_void {
     unsafe { counted::drop_reuse(object.cast()).cast() }
 }
 
-/// Runs `$work` with the calling thread's state, if there is a heap; else answers `$none`.
-macro_rules! with_state {
-    ($state:ident, $none:expr, $work:expr) => {{
-        let $state = counted::current();
-        if $state.is_null() {
-            return $none;
-        }
-        // SAFETY: the calling thread's state.
-        unsafe { $work }
-    }};
+/// Runs `work` with the calling thread's state; answers `none` when there is no heap or no memory for it.
+fn with_state<R>(none: R, work: impl FnOnce(*mut Counted) -> R) -> R {
+    let state = counted::current();
+    if state.is_null() {
+        none
+    } else {
+        work(state)
+    }
 }
 
 /// Collects all cycles and destroys all that waits, until no root is left. In a callback it does
@@ -263,7 +261,8 @@ macro_rules! with_state {
 /// Source: Bacon and Rajan, ECOOP 2001; Nim's ORC.
 #[no_mangle]
 pub extern "C" fn GC_runOrc() {
-    with_state!(state, (), Counted::collect(state))
+    // SAFETY: the calling thread's state.
+    with_state((), |state| unsafe { Counted::collect(state) })
 }
 
 /// Collects with the roots from index `limit` on only; those below stay registered.
@@ -271,7 +270,8 @@ pub extern "C" fn GC_runOrc() {
 /// A limit that is not below the number of roots does nothing. Cost, ownership, threads: as GC_runOrc.
 #[no_mangle]
 pub extern "C" fn GC_partialCollect(limit: usize) {
-    with_state!(state, (), Counted::partial(state, limit))
+    // SAFETY: the calling thread's state.
+    with_state((), |state| unsafe { Counted::partial(state, limit) })
 }
 
 /// The number of roots, as a limit for GC_partialCollect: what is registered from now on.
@@ -279,7 +279,8 @@ pub extern "C" fn GC_partialCollect(limit: usize) {
 /// Cost: O(1). Ownership: none. Threads: the calling thread's.
 #[no_mangle]
 pub extern "C" fn GC_prepareOrc() -> usize {
-    with_state!(state, 0, Counted::roots(state))
+    // SAFETY: the calling thread's state.
+    with_state(0, |state| unsafe { Counted::roots(state) })
 }
 
 /// Lets collections start by themselves again. The next root may start one over what has accumulated.
@@ -287,7 +288,8 @@ pub extern "C" fn GC_prepareOrc() -> usize {
 /// Cost: O(1). Ownership: none. Threads: the calling thread's.
 #[no_mangle]
 pub extern "C" fn GC_enableOrc() {
-    with_state!(state, (), Counted::enable(state))
+    // SAFETY: the calling thread's state.
+    with_state((), |state| unsafe { Counted::enable(state) })
 }
 
 /// Lets no collection start by itself: roots accumulate.
@@ -295,7 +297,8 @@ pub extern "C" fn GC_enableOrc() {
 /// Cost: O(1). Ownership: none. Threads: the calling thread's.
 #[no_mangle]
 pub extern "C" fn GC_disableOrc() {
-    with_state!(state, (), Counted::disable(state))
+    // SAFETY: the calling thread's state.
+    with_state((), |state| unsafe { Counted::disable(state) })
 }
 
 /// Goes on collecting and destroying for at most `budget` visits of cells. The program may change the graph
@@ -307,7 +310,8 @@ pub extern "C" fn GC_disableOrc() {
 /// Ownership: none. Threads: the calling thread's.
 #[no_mangle]
 pub extern "C" fn GC_step(budget: usize) -> bool {
-    with_state!(state, true, Counted::step(state, budget))
+    // SAFETY: the calling thread's state.
+    with_state(true, |state| unsafe { Counted::step(state, budget) })
 }
 
 /// Says how cells are destroyed and cycles collected in the calling thread's default heap; NULL: as
@@ -324,7 +328,8 @@ pub unsafe extern "C" fn GC_configure(config: *const KnGcConfig) -> KnStatus {
     let defaults = KnGcConfig::default();
     // SAFETY: the caller's word.
     let config = if config.is_null() { &defaults } else { unsafe { &*config } };
-    with_state!(state, KnStatus::NoMemory, Counted::configure(state, config))
+    // SAFETY: the calling thread's state.
+    with_state(KnStatus::NoMemory, |state| unsafe { Counted::configure(state, config) })
 }
 
 /// What GC_refInline does with a cell that is out of the ordinary. Not for programs.

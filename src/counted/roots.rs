@@ -158,7 +158,7 @@ impl Counted {
     pub(super) unsafe fn clear_roots(this: *mut Self) {
         // SAFETY: what is in the list are cells.
         unsafe {
-            while (*this).roots.len > 0 {
+            for _ in 0..(*this).roots.len {
                 let object = Self::pop_root(this);
                 (*header(object)).word &= !ROOT;
             }

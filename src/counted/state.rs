@@ -14,6 +14,7 @@
 //! Cost: about 700 bytes on 64-bit targets, 350 on 32-bit ones, and 4 KB or 1 KB for each size class
 //! in use.
 
+#[cfg(unix)]
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
 use core::ptr::null_mut;

@@ -283,8 +283,8 @@ impl Counted {
             if !(*this).source.heap().is_null() || id > crate::hosted::collectors::types() {
                 return id < (*this).types;
             }
-            while (*this).types <= id {
-                let descriptor = crate::hosted::collectors::type_at((*this).types - 1).cast::<KnType>();
+            for next in (*this).types..=id {
+                let descriptor = crate::hosted::collectors::type_at(next - 1).cast::<KnType>();
                 if descriptor.is_null() || Self::append(this, descriptor) == 0 {
                     return false;
                 }
