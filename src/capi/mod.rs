@@ -16,6 +16,11 @@ pub mod default;
 
 pub mod counted;
 
+pub mod grain;
+
+#[cfg(all(target_arch = "wasm32", feature = "grain"))]
+pub mod grain_wasm;
+
 pub mod insight;
 
 #[cfg(all(unix, feature = "libc-names"))]

@@ -41,6 +41,7 @@ mod check;
 mod collect;
 mod count;
 mod destroy;
+pub mod grain;
 mod memory;
 mod pages;
 mod roots;

@@ -7,6 +7,7 @@ mod bench;
 mod c_tests;
 mod dist;
 mod fuzz;
+mod grain;
 mod header;
 mod install;
 mod localise;
@@ -47,6 +48,8 @@ enum Command {
     Nim(nim::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
     Dist(dist::Args),
+    /// Grain's runtime as a WebAssembly module, and its tests in Node
+    Grain(grain::Args),
     /// Generate include/knoll.h, or check it
     Header(header::Args),
     /// Install library, header, pkg-config and CMake files
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(args),
         Command::Miri(args) => miri::run(args),
         Command::Nim(args) => nim::run(args),
+        Command::Grain(args) => grain::run(args),
         Command::Header(args) => header::run(args),
         Command::Install(args) => install::run(args),
         Command::Preload(args) => preload::run(args),
