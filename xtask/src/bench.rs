@@ -10,10 +10,11 @@
 mod contenders;
 pub mod counts;
 mod emulate;
+pub mod gate;
 pub mod occupancy;
 mod report;
 mod results;
-mod table;
+pub mod table;
 mod targets;
 mod traces;
 

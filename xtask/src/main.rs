@@ -4,6 +4,7 @@
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
 mod bench;
+mod bench_counted;
 mod c_tests;
 mod dist;
 mod fuzz;
@@ -36,10 +37,14 @@ struct Cli {
 enum Command {
     /// Measure Knoll and its rivals as firmware: instructions, memory, code size; writes docs/figures.md
     Bench(bench::Args),
+    /// Measure counted cells and their rivals: instructions, time, memory, longest step; writes docs/counted-figures.md
+    BenchCounted(bench_counted::Args),
     /// The C tests on the host and in the emulated Cortex-M, and the proof that they can fail
     CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
     Counts(bench::counts::Args),
+    /// The same for counted cells
+    CountsCounted(bench_counted::counts::Args),
     /// Let libFuzzer look for operations that break the heap
     Fuzz(fuzz::Args),
     /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
@@ -73,8 +78,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::BenchCounted(args) => bench_counted::run(args),
         Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
+        Command::CountsCounted(args) => bench_counted::counts::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Miri(args) => miri::run(args),

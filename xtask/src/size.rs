@@ -97,19 +97,22 @@ struct Section {
 }
 
 /// The code of an object, section by section; each function has one of its own.
-struct Code {
+pub struct Code {
     sections: HashMap<SectionIndex, Section>,
     functions: BTreeMap<String, SectionIndex>,
 }
 
 /// Bytes reached from some functions.
-struct Closure {
-    own: u64,
-    intrinsics: u64,
+pub struct Closure {
+    /// Knoll's own.
+    pub own: u64,
+    /// `memcpy` and its like.
+    pub intrinsics: u64,
 }
 
 impl Code {
-    fn build(target: &str, layouts: &[&str], small: bool) -> Result<Code> {
+    /// Builds the library for a target, with some of its layouts or all, and reads it.
+    pub fn build(target: &str, layouts: &[&str], small: bool) -> Result<Code> {
         let library =
             Library { target: Some(target), features: layouts, no_default_features: !layouts.is_empty(), small };
         let object = localised_object(&library.archive()?, target)?;
@@ -147,7 +150,8 @@ impl Code {
         Ok(code)
     }
 
-    fn closure(&self, roots: &[impl AsRef<str>]) -> Closure {
+    /// What a program pays that calls these functions only.
+    pub fn closure(&self, roots: &[impl AsRef<str>]) -> Closure {
         let mut pending: Vec<SectionIndex> =
             roots.iter().filter_map(|name| self.functions.get(name.as_ref()).copied()).collect();
         let mut reached = HashSet::new();

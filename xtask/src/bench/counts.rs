@@ -7,6 +7,7 @@
 
 use super::contenders::{self, Contender, Machine};
 use super::emulate;
+use super::gate;
 use super::results::{Fit, Smallest};
 use super::table::Table;
 use super::{count_commands, read_or_empty, side_by_side, traces, BUDGETS};
@@ -28,8 +29,6 @@ pub struct Args {
     only: Option<Contender>,
 }
 
-/// How much worse a figure may get without a change of the table, in percent.
-const TOLERANCE: f64 = 2.0;
 const HEADING: &str = "machine,allocator,workload,call,mean,worst";
 
 /// Mean and worst of one call, by machine, allocator, workload and call.
@@ -53,24 +52,7 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let known = parse(&read_or_empty(&path)?).with_context(|| format!("in {shown}"))?;
-    let found = compare(&known, &measured);
-    for line in &found.better {
-        util::note(format!("better: {line}"));
-    }
-    if !found.better.is_empty() {
-        let count = found.better.len();
-        util::note(format!("{count} figures are better: bring {shown} up to them with `cargo xtask counts --update`"));
-    }
-    for line in &found.worse {
-        util::note(format!("WORSE: {line}"));
-    }
-    // One case a figure: the mean and the worst of each measured call.
-    println!("{} passed, {} failed", (2 * measured.len()).saturating_sub(found.worse.len()), found.worse.len());
-    if !found.worse.is_empty() {
-        let count = found.worse.len();
-        bail!("{count} instruction counts are worse than {shown}; if that is meant, `cargo xtask counts --update`");
-    }
-    Ok(())
+    gate::judge(&named(&known), &named(&measured), &shown, "cargo xtask counts --update")
 }
 
 /// One row a call in a workload, one column a machine and layout.
@@ -139,34 +121,13 @@ fn parse(text: &str) -> Result<Figures> {
     Ok(figures)
 }
 
-/// What differs by more than the tolerance.
-#[derive(Default)]
-struct Comparison {
-    worse: Vec<String>,
-    better: Vec<String>,
-}
-
-fn compare(known: &Figures, measured: &Figures) -> Comparison {
-    let mut found = Comparison::default();
-    for (key, (mean, worst)) in measured {
+/// Each figure by its name: the mean and the worst of each measured call.
+fn named(figures: &Figures) -> gate::Figures {
+    let both = figures.iter().flat_map(|(key, (mean, worst))| {
         let name = key.replace(',', " ");
-        let Some((old_mean, old_worst)) = known.get(key) else {
-            found.worse.push(format!("{name}: not in the table"));
-            continue;
-        };
-        for (what, old, new) in [("mean", *old_mean, *mean), ("worst", *old_worst as f64, *worst as f64)] {
-            let slack = old * TOLERANCE / 100.0 + 1e-6;
-            let line = || format!("{name} {what}: {old:.1} to {new:.1}");
-            if new > old + slack {
-                found.worse.push(line());
-            } else if new < old - slack {
-                found.better.push(line());
-            }
-        }
-    }
-    let gone = known.keys().filter(|key| !measured.contains_key(*key));
-    found.worse.extend(gone.map(|key| format!("{}: in the table, not measured", key.replace(',', " "))));
-    found
+        [(format!("{name} mean"), *mean), (format!("{name} worst"), *worst as f64)]
+    });
+    both.collect()
 }
 
 #[cfg(test)]
@@ -175,21 +136,6 @@ mod tests {
 
     fn figures(mean: f64, worst: u64) -> Figures {
         Figures::from([("m4,knoll-map,a,malloc".to_owned(), (mean, worst))])
-    }
-
-    #[test]
-    fn a_worse_count_is_found_and_a_better_one_is_no_failure() {
-        let known = figures(50.0, 100);
-        let outcome = |measured: &Figures| {
-            let found = compare(&known, measured);
-            (found.worse.len(), found.better.len())
-        };
-        assert_eq!(outcome(&figures(50.9, 102)), (0, 0));
-        assert_eq!(outcome(&figures(51.1, 100)), (1, 0));
-        assert_eq!(outcome(&figures(50.0, 103)), (1, 0));
-        assert_eq!(outcome(&figures(48.0, 90)), (0, 2));
-        assert_eq!(outcome(&Figures::new()), (1, 0));
-        assert_eq!(compare(&Figures::new(), &known).worse.len(), 1);
     }
 
     #[test]

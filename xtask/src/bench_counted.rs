@@ -1,0 +1,172 @@
+//! `cargo xtask bench-counted` (`make bench-counted`): counted cells beside every rival, in six programs.
+//!
+//! - Knoll in several configurations, malloc and a count on glibc and mimalloc, Nim's ARC and ORC, the crates dumpster and
+//!   bacon_rajan_cc, and Boehm's collector run the same programs (`benches/counted`) on the same random numbers.
+//! - Instructions of an operation, processor time as a ratio in one run, peak of memory, the longest step; and whether
+//!   each peer's count of live nodes is the one that a walk finds. On Cortex-M the instructions of single calls.
+//! - Prints the tables and writes `docs/counted-figures.md`, the targets beside what was measured. What crashes or does
+//!   not end is a result with its reason. `cargo xtask counts-counted` guards Knoll's counts in the tests.
+
+mod calls;
+pub mod counts;
+mod measure;
+mod peers;
+mod programs;
+mod report;
+mod targets;
+
+use crate::util;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use measure::{Longest, Outcome, Said};
+use peers::{Built, Peer};
+use programs::Program;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Options of `cargo xtask bench-counted`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these peers; then nothing is stored
+    #[arg(value_enum)]
+    peers: Vec<Peer>,
+    /// Only these programs; then nothing is stored
+    #[arg(long, value_enum, value_delimiter = ',')]
+    programs: Vec<Program>,
+    /// Runs of each program for time, and of each for steps
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+}
+
+/// A figure of each peer in each program.
+type Grid<T> = BTreeMap<(Program, Peer), Outcome<T>>;
+
+/// Everything that was measured.
+#[derive(Default)]
+pub struct Findings {
+    /// Instructions of an operation.
+    pub instructions: Grid<f64>,
+    /// The run of the least time.
+    pub times: Grid<Said>,
+    pub steps: Grid<Longest>,
+    pub alive: Grid<Said>,
+    /// The list with 8 MB of stack, and dropped on 4 KB.
+    pub usual_stack: BTreeMap<Peer, Outcome<Said>>,
+    pub small_stack: BTreeMap<Peer, Outcome<Said>>,
+    /// By machine.
+    pub calls: BTreeMap<&'static str, Calls>,
+    /// The commit that was measured, `-dirty` if files were changed since.
+    pub commit: String,
+}
+
+/// What single calls cost on a machine.
+pub struct Calls {
+    /// Each case of `calls.c`.
+    pub cases: BTreeMap<String, calls::Count>,
+    /// Bytes of code for counting, and for counting and collecting.
+    pub code: (u64, u64),
+}
+
+/// Where the programs are built.
+fn work_directory() -> Result<PathBuf> {
+    util::work_dir("bench-counted")
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let complete = args.peers.is_empty() && args.programs.is_empty();
+    let chosen = if args.peers.is_empty() { Peer::ALL.to_vec() } else { args.peers };
+    let programs = if args.programs.is_empty() { Program::ALL.to_vec() } else { args.programs };
+    // Asked before anything is built: the figures are those of the sources as they are now.
+    let commit = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
+    let mut findings = Findings { commit: commit.trim().to_owned(), ..Findings::default() };
+
+    util::announce("Building the programs");
+    let directory = work_directory()?;
+    let mut built: BTreeMap<Peer, Built> = BTreeMap::new();
+    for peer in &chosen {
+        built.insert(*peer, peers::build(*peer, &directory)?);
+    }
+
+    let pairs: Vec<(Program, Peer)> =
+        programs.iter().flat_map(|program| chosen.iter().map(|peer| (*program, *peer))).collect();
+    let of = |peer: &Peer| built.get(peer).context("not built");
+
+    util::announce("Counting instructions (cachegrind)");
+    // Its write barrier is a page fault, which is no instruction of the program.
+    let counted: Vec<_> = pairs.iter().filter(|(_, peer)| *peer != Peer::BoehmIncremental).copied().collect();
+    findings.instructions = grid(&counted, |program, peer| measure::instructions(peer, program, &of(&peer)?.measured))?;
+
+    util::announce(format!("Measuring time and memory, {} interleaved runs", args.runs));
+    for _ in 0..args.runs {
+        let round = grid(&pairs, |program, peer| match findings.times.get(&(program, peer)) {
+            // What failed once is not tried again.
+            Some(Outcome::Failed(why)) => Ok(Outcome::Failed(why.clone())),
+            _ => measure::time(peer, program, &of(&peer)?.measured),
+        })?;
+        for (key, outcome) in round {
+            let least = match (findings.times.remove(&key), outcome) {
+                (Some(Outcome::Found(known)), Outcome::Found(new)) if known.nanoseconds <= new.nanoseconds => {
+                    Outcome::Found(known)
+                }
+                (_, outcome) => outcome,
+            };
+            findings.times.insert(key, least);
+        }
+    }
+
+    util::announce("Recording every step");
+    findings.steps = grid(&pairs, |program, peer| measure::steps(peer, program, &of(&peer)?.measured, args.runs))?;
+
+    util::announce("Counting what is alive at the end");
+    findings.alive = grid(&pairs, |program, peer| measure::alive(peer, program, &of(&peer)?.checked))?;
+
+    util::announce("Dropping the list on small stacks");
+    for peer in &chosen {
+        findings.usual_stack.insert(*peer, measure::usual_stack(*peer, &built[peer].measured)?);
+        if peer.is_knoll() || matches!(peer, Peer::CountMimalloc | Peer::CountIterMimalloc) {
+            findings.small_stack.insert(*peer, measure::small_stack(*peer, &built[peer].measured)?);
+        }
+    }
+
+    if complete {
+        util::announce("Counting calls in the emulator");
+        for (machine, _, target) in calls::MACHINES {
+            let calls = Calls { cases: calls::emulated(machine, target)?, code: calls::code_size(target)? };
+            findings.calls.insert(machine, calls);
+        }
+    }
+
+    for table in report::all(&findings) {
+        println!("\n{}\n{}", table.title, table.terminal());
+    }
+    for line in report::failures(&findings) {
+        println!("{line}");
+    }
+    if complete {
+        report::document(&findings, &util::root().join("docs/counted-figures.md"))?;
+    }
+    println!("\n{}", targets::summary(&findings));
+    Ok(())
+}
+
+/// Measures one after the other under a progress bar: two at a time would share caches.
+fn grid<T>(pairs: &[(Program, Peer)], mut measure: impl FnMut(Program, Peer) -> Result<Outcome<T>>) -> Result<Grid<T>> {
+    let bar = ProgressBar::new(pairs.len() as u64);
+    bar.set_style(ProgressStyle::with_template("    {bar:30} {pos}/{len} {msg} ({elapsed})")?);
+    let mut found = Grid::new();
+    for (program, peer) in pairs {
+        let name = format!("{} {}", peer.name(), program.name());
+        bar.set_message(name.clone());
+        bar.tick();
+        let begin = std::time::Instant::now();
+        let outcome = measure(*program, *peer).context(name.clone())?;
+        if begin.elapsed().as_secs() >= 10 {
+            bar.suspend(|| util::note(format!("{name} took {:.0} s", begin.elapsed().as_secs_f64())));
+        }
+        found.insert((*program, *peer), outcome);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(found)
+}
