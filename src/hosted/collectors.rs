@@ -34,18 +34,11 @@ pub(crate) type Retire = unsafe fn(*mut c_void) -> bool;
 pub(crate) struct Member {
     next: AtomicPtr<Member>,
     previous: AtomicPtr<Member>,
-    /// The identity of its thread; 0: the thread has ended.
+    /// The identity of its thread; 0: the thread has ended, or did not come along into a child of fork.
     thread: AtomicUsize,
     /// How often its thread's end has called it back.
     rounds: AtomicUsize,
     retire: Option<Retire>,
-}
-
-impl Member {
-    /// False when its thread has ended, or did not come along into a child of fork.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.thread.load(Ordering::Relaxed) != 0
-    }
 }
 
 /// Guards the list's links and the table of types.
@@ -137,6 +130,7 @@ pub(crate) unsafe fn leave(state: *mut c_void) -> bool {
 /// Calls `visit` with each state in the list, its thread alive or not. Their threads go on meanwhile:
 /// only what is atomic, and what its owner changes in [`exclusively`], may be read. `visit` must not
 /// call the program, nor wait for anything.
+#[allow(dead_code)]
 pub(crate) fn each(visit: &mut dyn FnMut(*mut c_void)) {
     exclusively(|| {
         let mut member = FIRST.load(Ordering::Acquire);
@@ -212,6 +206,10 @@ mod tests {
             rounds: AtomicUsize::new(0),
             retire: None,
         };
+
+        fn is_alive(&self) -> bool {
+            self.thread.load(Ordering::Relaxed) != 0
+        }
     }
 
     /// What `counted` has behind a Member, as far as these tests need it.

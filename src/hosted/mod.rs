@@ -40,13 +40,11 @@
 //! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
 
 mod aside;
-#[allow(dead_code, unused_imports)]
 pub(crate) mod collectors;
 mod fork;
 mod mappings;
 pub(crate) mod process;
 mod regions;
-#[allow(dead_code)]
 mod types;
 
 pub(crate) use process::process_heap;

@@ -65,7 +65,6 @@ pub(crate) fn default_heap() -> *mut KnHeap {
 /// The counted state of the default heap; null: none yet, or no heap. To be asked by who may use the
 /// heap: it is read without the lock.
 #[inline(always)]
-#[allow(dead_code)]
 pub(crate) fn counted() -> *mut c_void {
     let heap = default_heap();
     if heap.is_null() {
@@ -76,7 +75,6 @@ pub(crate) fn counted() -> *mut c_void {
 }
 
 /// The heap itself knows its state here.
-#[allow(dead_code)]
 pub(crate) fn set_counted(_state: *mut c_void) {}
 
 /// Makes `heap` the default one (null: none) and returns the one before.

@@ -27,7 +27,6 @@
 
 mod exclusive;
 mod hook;
-#[allow(dead_code)]
 mod stack;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
@@ -48,10 +47,8 @@ pub(crate) mod manual;
 
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
-#[allow(unused_imports)]
 pub(crate) use platform::{counted, set_counted};
 pub(crate) use platform::{default_heap, set_lock, use_heap};
-#[allow(unused_imports)]
 pub(crate) use stack::stack_pointer;
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;

@@ -41,7 +41,6 @@ pub(crate) fn default_heap() -> *mut KnHeap {
 
 /// The counted state of the default heap; null: none yet, or no heap yet.
 #[inline(always)]
-#[allow(dead_code)]
 pub(crate) fn counted() -> *mut c_void {
     let heap = DEFAULT.load(Ordering::Relaxed);
     if heap.is_null() {
@@ -52,7 +51,6 @@ pub(crate) fn counted() -> *mut c_void {
 }
 
 /// The heap itself knows its state here.
-#[allow(dead_code)]
 pub(crate) fn set_counted(_state: *mut c_void) {}
 
 /// Makes `heap` the default one (null: the growing one) and returns the one before.

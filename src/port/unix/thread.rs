@@ -200,13 +200,11 @@ pub(super) fn set_heap(heap: *mut KnHeap, counted: *mut c_void) {
 
 /// The counted state of the calling thread's default heap; null: none yet.
 #[inline(always)]
-#[allow(dead_code)]
 pub(crate) fn counted() -> *mut c_void {
     slot::get::<COUNTED>()
 }
 
 /// Notes the counted state of the calling thread's default heap, whichever that is.
-#[allow(dead_code)]
 pub(crate) fn set_counted(state: *mut c_void) {
     slot::set::<COUNTED>(state);
 }
