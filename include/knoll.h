@@ -46,6 +46,40 @@
 #define KN_NONNULL
 #endif
 
+/** What `GC_refcount` answers for an immortal cell. */
+#define KN_IMMORTAL ((1 << 27) - 1)
+
+/** Counting only: no cell that is born under it becomes a root, cycles stay. */
+#define KN_GC_ARC 1
+
+/** The threshold stays what it is (Nim's nimFixedOrc). */
+#define KN_GC_FIXED_THRESHOLD 2
+
+/** A manual collection while the collector is disabled leaves it disabled. */
+#define KN_GC_STAY_DISABLED 4
+
+/** GC_new collects before it answers NULL. */
+#define KN_GC_COLLECT_WHEN_FULL 8
+
+/**
+ * A full collection and GC_check at each allocation; what is freed is overwritten. For tests.
+ */
+#define KN_GC_TORTURE 16
+
+/** Cells of the type are never part of a cycle, by the program's word. */
+#define KN_TYPE_ACYCLIC 1
+
+/** Always-active data. Accepted; has no effect in this version. */
+#define KN_TYPE_RESIDENT 2
+
+/**
+ * Counted atomically, from any thread. Such cells are acyclic, and refer to none but shared cells.
+ */
+#define KN_TYPE_SHARED 4
+
+/** Behind its first `size` bytes the payload is an array of references, to its end. */
+#define KN_TYPE_ARRAY 8
+
 /** A block's state in `KnBlock`: free. */
 #define KN_BLOCK_FREE 0
 
@@ -129,6 +163,11 @@ typedef int32_t KnLayout;
 typedef struct KnHeap KnHeap;
 
 /**
+ * What GC_visit is to do with a slot; made by the library for the time of one trace callback.
+ */
+typedef struct KnTracer KnTracer;
+
+/**
  * The hook of `kn_on_error`: what went wrong, the pointer at fault (may be NULL), and where it was
  * found, in English. The text lives for ever.
  */
@@ -149,6 +188,69 @@ typedef size_t (*KnLockEnterFn)(void);
 
 /** Leaves the critical section: brings back the state that KnLockEnterFn found. */
 typedef void (*KnLockLeaveFn)(size_t state);
+
+/** A registered type; 0 is none. Valid for the heap that it was registered in. */
+typedef uint32_t KnTypeId;
+
+/**
+ * What a cell's type is. All zero behind `size` is a type without references.
+ *
+ * The descriptor stays the program's; it and all it points to must not change or go while the heap
+ * is in use. It can be constant, in flash.
+ */
+typedef struct KnType {
+  /** For reports; NULL: "?". */
+  const char *name;
+  /** Bytes of the payload; with GC_newSized the least. */
+  uint32_t size;
+  /** KN_TYPE_ACYCLIC, KN_TYPE_RESIDENT, KN_TYPE_SHARED, KN_TYPE_ARRAY. */
+  uint32_t flags;
+  /** How many fields hold a counted reference or NULL. */
+  uint32_t ref_count;
+  /** Where they lie, in bytes from the payload's start, each a multiple of a pointer's size. */
+  const uint32_t *ref_offsets;
+  /**
+   * Called once before the cell's memory goes, its references still in place; NULL: nothing to do.
+   */
+  void (*destroy)(void *object);
+  /**
+   * Calls GC_visit for every slot that the offsets and KN_TYPE_ARRAY do not name; NULL: there is none.
+   */
+  void (*trace)(void *object, KnTracer *tracer);
+  /** Names of the fields, for reports: `ref_count` of them, or NULL. */
+  const char *const *ref_names;
+  /** The only type that each field may refer to, NULL for any: `ref_count` of them, or NULL. */
+  const struct KnType *const *ref_types;
+  /** The only type that the array's elements may refer to; NULL: any. */
+  const struct KnType *array_type;
+} KnType;
+
+/** How cells are destroyed and cycles collected; all zero asks for the defaults. */
+typedef struct KnGcConfig {
+  /**
+   * KN_GC_ARC, KN_GC_FIXED_THRESHOLD, KN_GC_STAY_DISABLED, KN_GC_COLLECT_WHEN_FULL, KN_GC_TORTURE.
+   */
+  uint32_t flags;
+  /** Roots at which a collection starts; 0: 128, with KN_GC_FIXED_THRESHOLD 10,000. */
+  uint32_t threshold;
+  /** How far the threshold may grow; 0: 2,048. */
+  uint32_t threshold_bound;
+  /** Cells that one call may visit; 0: automatic collections are done at once. */
+  uint32_t slice;
+  /** Most cells under consideration at a time; 0: as many as memory allows. */
+  uint32_t visited_limit;
+  /** Most cells destroyed by one call that drops a reference; 0: all. */
+  uint32_t frees_per_unref;
+  /**
+   * Cells destroyed of those that wait, at each allocation; 0: none, or 2 if frees_per_unref is set.
+   */
+  uint32_t frees_per_new;
+  /**
+   * Growth in bytes below which the heap is not looked at as a whole; 0: 1 MB on 64-bit targets, 64 KB
+   * or a quarter of the heap on others; SIZE_MAX: growth starts no collection.
+   */
+  size_t bytes_floor;
+} KnGcConfig;
 
 /** A heap's numbers, in bytes where nothing else is said. */
 typedef struct KnHeapStats {
@@ -477,6 +579,316 @@ void kn_free(void *at);
  * Cost: O(1). Ownership: unchanged. Thread and interrupt rule: as `kn_malloc`.
  */
 size_t kn_usable_size(const void *at);
+
+/* ==============================================================================================
+ * Counted: cells that go when their last reference goes, cycles by trial deletion.
+ *
+ * A cell has a header of 8 bytes right before the pointer that you have: a counter word and a type
+ * word. GC_new gives a cell with a count of 1, zeroed: you own that reference. What a type's fields
+ * refer to, a cell releases when it dies. A cell that lost a reference and lives on may be held by a
+ * cycle alone: it becomes a root, and when there are many roots, or memory has doubled, cycles among
+ * what they reach are found and destroyed.
+ *
+ * All of it acts on the calling thread's default heap; cells belong to the thread that made them, but
+ * for shared ones. A destroy or trace callback may call any of these functions, take a reference to its own
+ * cell to keep it, or jump away; what it drops is destroyed when it has returned.
+ *
+ * In collections by slices (`slice` of KnGcConfig, or GC_step) a reference leaves a field only by
+ * GC_assign, GC_move or GC_unref of what was in it. Without slices fields can be written as you like.
+ * =========================================================================================== */
+
+/**
+ * Registers a type in the calling thread's default heap; in the process heap for all threads.
+ *
+ * Returns its number; 0 iff the descriptor is bad (the error hook is told why), there is no heap or no
+ * memory, or 16,383 types exist. The same descriptor gets the same number again.
+ * Cost: O(types); for a type that tells what its fields refer to, a search for a way back to it.
+ * Ownership: nothing is copied: the descriptor and all it points to stay yours and unchanged as
+ * long as the heap is used. Threads: any, each in its own heap.
+ * Source: inference of acyclic types as in Nim's compiler, here over the registered types.
+ */
+KnTypeId GC_registerType(const KnType *descriptor);
+
+/**
+ * Makes a cell of a type: count 1, its `size` bytes zero, aligned to 8.
+ *
+ * Returns NULL iff there is no memory, no heap, or no such type (the error hook is told of that).
+ * Starts no collection (unless configured to).
+ * Cost: O(1) and O(size); from time to time a block of the heap. 8 bytes a cell, and in pages about
+ * 2 % on 64-bit targets, 5 % on 32-bit ones. Ownership: the count of 1 is the caller's. Threads: the cell
+ * belongs to the calling thread, a shared one to all.
+ */
+void *GC_new(KnTypeId id);
+
+/**
+ * Makes a cell with a payload of `bytes` bytes, or of the type's size if that is more.
+ *
+ * Returns as GC_new; NULL also iff `bytes` is more than about 2 GB.
+ * Cost: as GC_new; above 504 bytes (120 on 32-bit targets) a block of the heap each. Ownership, threads:
+ * as GC_new.
+ */
+void *GC_newSized(KnTypeId id, size_t bytes);
+
+/**
+ * Counts one reference more.
+ *
+ * Returns its argument; NULL does nothing. A pointer that is no living cell's goes to the error hook
+ * (KN_E_DOUBLE_FREE for a dead cell, KN_E_FOREIGN else) and changes nothing. A count that would not fit
+ * makes the cell immortal.
+ * Cost: about ten instructions; GC_refInline about four. Ownership: the new reference is the caller's.
+ * Threads: the cell's own; any for a shared cell.
+ */
+void *GC_ref(void *object);
+
+/**
+ * Gives a reference up. With the last one the cell is destroyed: its `destroy`, its references, its
+ * memory, and whatever that sets free, without recursion.
+ *
+ * NULL does nothing; a pointer that is no living cell's goes to the error hook and changes nothing.
+ * Cost: O(1) and O(what is destroyed), bounded by frees_per_unref; it may start a collection.
+ * Ownership: the reference is gone. Threads: as GC_ref.
+ */
+void GC_unref(void *object);
+
+/**
+ * Makes a field or variable refer to a cell, or to none: first the new one gains a reference, then the
+ * old one loses its own, so both may be the same (Grain's rule for locals).
+ *
+ * Cost: GC_ref and GC_unref. Ownership: the caller's reference to `object` stays the caller's. Threads: as
+ * GC_ref.
+ */
+void GC_assign(void **slot, void *object);
+
+/**
+ * Takes the reference out of a field or variable and leaves NULL there. No count changes.
+ *
+ * Returns what was there. Cost: O(1). Ownership: the reference is the caller's now. Threads: as GC_ref.
+ */
+void *GC_move(void **slot);
+
+/**
+ * The number of references to a cell.
+ *
+ * Returns 0 for NULL and for what is no living cell; KN_IMMORTAL for one that is no longer counted.
+ * Cost: O(1). Ownership: none. Threads: as GC_ref.
+ */
+uint32_t GC_refcount(const void *object);
+
+/**
+ * Whether the caller's reference is the only one, so that the cell may be changed in place.
+ *
+ * Returns true iff the count is 1. Cost: O(1). Ownership: none. Threads: as GC_ref.
+ */
+bool GC_isUnique(const void *object);
+
+/**
+ * Bytes that may be used at a cell, at least what was asked for.
+ *
+ * Returns 0 for NULL and for what is no living cell. Cost: O(1). Ownership: none. Threads: as GC_ref.
+ */
+size_t GC_size(const void *object);
+
+/**
+ * The type of a cell.
+ *
+ * Returns 0 for NULL and for what is no living cell. Cost: O(1). Ownership: none. Threads: as GC_ref.
+ */
+KnTypeId GC_typeOf(const void *object);
+
+/**
+ * Tells the collector of a field: what a trace callback calls for each, NULL ones too or not.
+ *
+ * Cost: O(1). Ownership: none; the field may be NULL afterwards. Threads: within the callback.
+ */
+void GC_visit(KnTracer *tracer, void **slot);
+
+/**
+ * Grain's decRef: GC_unref that returns its argument. A count of zero goes to the error hook as
+ * "DecRefError: Reference count of zero".
+ *
+ * Cost, ownership, threads: as GC_unref.
+ */
+void *GC_decRef(void *object);
+
+/**
+ * Grain's decRefIgnoreZeros: GC_decRef, silent on a count of zero.
+ *
+ * Cost, ownership, threads: as GC_unref.
+ */
+void *GC_decRefIgnoreZeros(void *object);
+
+/**
+ * Grain's free: ends a cell whatever its count is. Its references are not released and its destroy is not
+ * called; other references to it dangle.
+ *
+ * Cost: O(1). Ownership: the memory is the library's again. Threads: as GC_ref.
+ */
+void GC_free(void *object);
+
+/**
+ * Gives a reference up, for the cell's memory: reuse of a cell that would be freed only to make
+ * another of its type.
+ *
+ * Returns the cell, its contents destroyed and zeroed, with a count of 1, iff the reference was the last one;
+ * else NULL. Cost: as GC_unref. Ownership: as GC_new. Threads: as GC_ref.
+ * Source: Perceus (Reinking, Xie, de Moura, Leijen, PLDI 2021).
+ */
+void *GC_dropReuse(void *object);
+
+/**
+ * Collects all cycles and destroys all that waits, until no root is left. In a callback it does
+ * nothing. While the collector is disabled it runs, and enables it (unless KN_GC_STAY_DISABLED).
+ *
+ * Cost: O(cells and references reached from roots); if that is much of the heap, O(heap).
+ * Ownership: none. Threads: the calling thread's cells.
+ * Source: Bacon and Rajan, ECOOP 2001; Nim's ORC.
+ */
+void GC_runOrc(void);
+
+/**
+ * Collects with the roots from index `limit` on only; those below stay registered.
+ *
+ * A limit that is not below the number of roots does nothing. Cost, ownership, threads: as GC_runOrc.
+ */
+void GC_partialCollect(size_t limit);
+
+/**
+ * The number of roots, as a limit for GC_partialCollect: what is registered from now on.
+ *
+ * Cost: O(1). Ownership: none. Threads: the calling thread's.
+ */
+size_t GC_prepareOrc(void);
+
+/**
+ * Lets collections start by themselves again. The next root may start one over what has accumulated.
+ *
+ * Cost: O(1). Ownership: none. Threads: the calling thread's.
+ */
+void GC_enableOrc(void);
+
+/**
+ * Lets no collection start by itself: roots accumulate.
+ *
+ * Cost: O(1). Ownership: none. Threads: the calling thread's.
+ */
+void GC_disableOrc(void);
+
+/**
+ * Goes on collecting and destroying for at most `budget` visits of cells. The program may change the graph
+ * between two steps; see the chapter's head for the one rule.
+ *
+ * Returns true iff nothing is left to do: no roots, no search under way, nothing that waits. A cycle
+ * that is larger than visited_limit or memory allows is left to GC_runOrc.
+ * Cost: O(budget); a cell with a trace callback counts once, whatever it visits, 8 fields count as a cell.
+ * Ownership: none. Threads: the calling thread's.
+ */
+bool GC_step(size_t budget);
+
+/**
+ * Says how cells are destroyed and cycles collected in the calling thread's default heap; NULL: as
+ * after start.
+ *
+ * Returns KN_OK; KN_E_INVALID iff a flag is unknown, KN_E_NO_MEMORY iff there is no heap or no memory;
+ * then nothing has changed. Cells keep what they were born with: KN_GC_ARC is for new ones.
+ * Cost: O(types). Ownership: the configuration is copied. Threads: the calling thread's.
+ */
+KnStatus GC_configure(const KnGcConfig *config);
+
+/** What GC_refInline does with a cell that is out of the ordinary. Not for programs. */
+void GC_refSpecial(void *object);
+
+/**
+ * What GC_unrefInline does with a last reference, or a cell out of the ordinary. Not for programs.
+ */
+void GC_unrefSpecial(void *object);
+
+/** What GC_unrefInline does with a cell that may be in a cycle. Not for programs. */
+void GC_firstRoot(void *object);
+
+/** What GC_moveInline does with a cell that is under search. Not for programs. */
+void GC_moveSpecial(void *object);
+
+/* ---- Counting in line: the same as GC_ref, GC_unref, GC_assign and GC_move, without a call in the usual
+ * case, and without verifying that the pointer is a cell's. For the hot paths of a runtime that is sure of
+ * its pointers. The constants are those of src/counted/cell.rs. */
+
+/* The counter word of a cell. */
+static inline uint32_t *kn_cell_word(void *object)
+{
+  return (uint32_t *)((char *)object - 8);
+}
+
+/* GC_ref in line. */
+static inline void *GC_refInline(void *object)
+{
+  if (object != NULL) {
+    uint32_t *at = kn_cell_word(object);
+    uint32_t word = (*at + 32u) & ~2u;
+    if ((int32_t)word < 0) {
+      GC_refSpecial(object);
+    } else {
+      *at = word;
+    }
+  }
+  return object;
+}
+
+/* GC_unref in line. */
+static inline void GC_unrefInline(void *object)
+{
+  if (object != NULL) {
+    uint32_t *at = kn_cell_word(object);
+    uint32_t word = *at - 32u;
+    if ((int32_t)word < 32) {
+      GC_unrefSpecial(object);
+    } else {
+      *at = word | 2u;
+      if ((word & 5u) == 0) {
+        GC_firstRoot(object);
+      }
+    }
+  }
+}
+
+/* GC_assign in line. */
+static inline void GC_assignInline(void **slot, void *object)
+{
+  void *before = *slot;
+  GC_refInline(object);
+  *slot = object;
+  GC_unrefInline(before);
+}
+
+/* GC_move in line. */
+static inline void *GC_moveInline(void **slot)
+{
+  void *object = *slot;
+  *slot = NULL;
+  if (object != NULL && (int32_t)*kn_cell_word(object) < 0) {
+    GC_moveSpecial(object);
+  }
+  return object;
+}
+
+/* ==============================================================================================
+ * Grain's heap objects, for knoll/grain.h: one type for all of them, whose references follow from the
+ * object's first words.
+ *
+ * A value is a reference iff it is not 0 and its lowest three bits are 0. Arrays, tuples, records,
+ * variants, lambdas and rationals have references; words are as wide as a pointer, so that on 32-bit
+ * targets the layouts are those of Grain's compiler.
+ * =========================================================================================== */
+
+/**
+ * The type of Grain's heap objects on the calling thread's default heap, registered at its first use.
+ *
+ * @return 0 iff there is no default heap or no memory. Objects are made with GC_newSized; before the
+ * first word is written an object has no references.
+ *
+ * Cost: O(types registered before it). Ownership: the descriptor is the library's. Thread and interrupt
+ * rule: as GC_registerType.
+ */
+KnTypeId GC_grainType(void);
 
 /* ==============================================================================================
  * Insight: verifying, walking, and showing a heap.

@@ -55,19 +55,19 @@ pub(crate) const SINGLE: u32 = 1 << 15;
 pub(crate) const KEY: u32 = 0xA5C3 << 16;
 
 /// Bytes of the header.
-pub(crate) const HEADER: usize = size_of::<Header>();
+pub(crate) const HEADER: usize = size_of::<CellHeader>();
 
 /// The two words before a payload.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Header {
+pub(crate) struct CellHeader {
     pub word: u32,
     pub kind: u32,
 }
 
 /// The header of the cell whose payload is at `object`.
 #[inline(always)]
-pub(crate) fn header(object: *const u8) -> *mut Header {
+pub(crate) fn header(object: *const u8) -> *mut CellHeader {
     object.wrapping_sub(HEADER).cast_mut().cast()
 }
 
@@ -135,7 +135,7 @@ pub(crate) unsafe fn set_link(object: *mut u8, next: usize) {
 pub(crate) unsafe fn link(object: *const u8) -> usize {
     // SAFETY: the caller's word.
     unsafe {
-        let Header { word, kind } = *header(object);
+        let CellHeader { word, kind } = *header(object);
         let high = ((word & COUNT) >> 5) as usize | ((word & 3) as usize) << 26;
         (high << 16 | (kind >> 16) as usize) << 3
     }

@@ -53,7 +53,7 @@ impl Counted {
                 && (0..(*this).roots.len).all(|index| {
                     let object = (*this).roots.list.wrapping_add(index).read();
                     let registered = Self::word_of(this, object) & ROOT != 0;
-                    registered && owner(object) == this && (*header(object)).kind >> 16 == index as u32 & 0xFFFF
+                    registered && owner(object) == this && Self::root_index(this, object) == Some(index)
                 })
         }
     }

@@ -14,7 +14,8 @@
 //!                     else     the newest 2,048 roots, 4 cells for each: what stays undecided is deferred
 //! ```
 //! Policy: the seed's words. More than half of the visited cells freed: the threshold is the default
-//! again; else it grows by half, to a bound. Besides, when a collection frees less than an eighth, the
+//! again; else it grows by half, to a bound. If all that was visited was garbage, it stays (Nim's keepThreshold).
+//! Besides, when a collection frees less than an eighth, the
 //! next one waits for twice as many roots, and so on.
 //!
 //! Cost: a full collection is O(cells + edges reached); deciding is O(1).
@@ -28,7 +29,7 @@ use super::state::Counted;
 /// Roots that are kept for the next look at everything; more need no list, that look finds them anyway.
 const MOST_DEFERRED: usize = 4096;
 /// Times that a full collection starts again because destructors left roots.
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 10_000;
 /// The next collection waits for at most this power of two of roots more.
 const MOST_FUTILE: u32 = 16;
 /// Whole graphs up to this many cells are always searched from their roots.
@@ -43,11 +44,12 @@ impl Counted {
     pub unsafe fn collect(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
-            if Self::enter(this) {
+            let mut mark = 0;
+            if Self::enter(this, &raw mut mark) {
                 Self::note_manual(this);
                 let mut used = 0;
                 Self::full(this, &mut used);
-                Self::finish(this, used);
+                Self::finish(this, used, &raw mut mark);
             }
         }
     }
@@ -59,7 +61,8 @@ impl Counted {
     pub unsafe fn partial(this: *mut Self, limit: usize) {
         // SAFETY: the caller's word.
         unsafe {
-            if Self::enter(this) {
+            let mut mark = 0;
+            if Self::enter(this, &raw mut mark) {
                 Self::note_manual(this);
                 let mut used = 0;
                 Self::run_search(this, usize::MAX, &mut used);
@@ -68,7 +71,7 @@ impl Counted {
                     Self::run_search(this, usize::MAX, &mut used);
                 }
                 Self::destroy_waiting(this, (*this).settings.frees_per_release);
-                Self::finish(this, used);
+                Self::finish(this, used, &raw mut mark);
             }
         }
     }
@@ -118,7 +121,8 @@ impl Counted {
     pub unsafe fn step(this: *mut Self, budget: usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            if !Self::enter(this) {
+            let mut mark = 0;
+            if !Self::enter(this, &raw mut mark) {
                 return false;
             }
             let mut used = 0;
@@ -134,7 +138,7 @@ impl Counted {
             // What could not be decided for want of memory would not be the next time either.
             let stuck = ended && (*this).search.truncated && (*this).search.found == 0;
             let done = ended && (*this).pending == 0 && ((*this).roots.len == 0 || stuck);
-            Self::finish(this, used);
+            Self::finish(this, used, &raw mut mark);
             done
         }
     }
@@ -157,12 +161,13 @@ impl Counted {
     ///
     /// # Safety
     /// As there.
-    unsafe fn finish(this: *mut Self, used: usize) {
+    unsafe fn finish(this: *mut Self, used: usize, mark: *mut usize) {
         // SAFETY: the caller's word.
         unsafe {
             (*this).longest = (*this).longest.max(used);
             Self::trim_roots(this);
             Self::set_trip(this);
+            mark.write_volatile(0);
             (*this).frame = 0;
         }
     }
@@ -176,7 +181,8 @@ impl Counted {
     pub(super) unsafe fn tripped(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
-            if (*this).disabled || !Self::enter(this) {
+            let mut mark = 0;
+            if (*this).disabled || !Self::enter(this, &raw mut mark) {
                 return;
             }
             let mut used = 0;
@@ -191,7 +197,7 @@ impl Counted {
                     Self::automatic(this, &mut used);
                 }
             }
-            Self::finish(this, used);
+            Self::finish(this, used, &raw mut mark);
         }
     }
 
@@ -261,6 +267,7 @@ impl Counted {
     unsafe fn full(this: *mut Self, used: &mut usize) {
         // SAFETY: the caller's word.
         unsafe {
+            let mut in_vain = 0;
             for _ in 0..ROUNDS {
                 Self::destroy_waiting(this, u32::MAX);
                 Self::run_search(this, usize::MAX, used);
@@ -271,7 +278,9 @@ impl Counted {
                 let (visited, freed) = ((*this).visited, (*this).freed);
                 let whole = Self::look_at_everything(this, used);
                 Self::adapt(this, (*this).visited - visited, (*this).freed - freed);
-                if !whole && (*this).freed == freed {
+                // With little memory a round has a part of the roots only; those it keeps go to the front.
+                in_vain = if whole || (*this).freed > freed { 0 } else { in_vain + (*this).search.inputs };
+                if !whole && (*this).freed == freed && ((*this).search.inputs == 0 || in_vain >= (*this).roots.len) {
                     break;
                 }
             }
@@ -313,8 +322,8 @@ impl Counted {
         unsafe {
             if (*this).roots.len >= MOST_DEFERRED && !(*this).traced_types && (*this).settings.slice == 0 {
                 (*this).unlisted = true;
-            } else {
-                Self::push_root(this, object);
+            } else if Self::push_root(this, object) {
+                Self::rotate_root(this);
             }
         }
     }
@@ -328,11 +337,13 @@ impl Counted {
         unsafe {
             let Self { settings, .. } = &*this;
             if !settings.has(KN_GC_FIXED_THRESHOLD) {
-                (*this).threshold = if freed * 2 >= visited {
-                    settings.threshold
-                } else {
-                    (*this).threshold.saturating_add((*this).threshold / 2 + 1).min(settings.bound)
-                };
+                if visited == 0 || freed != visited {
+                    (*this).threshold = if freed * 2 >= visited {
+                        settings.threshold
+                    } else {
+                        (*this).threshold.saturating_add(((*this).threshold / 2).max(1)).min(settings.bound)
+                    };
+                }
                 let futile = if freed * 8 < visited { (*this).futile + 1 } else { 0 };
                 (*this).futile = futile.min(MOST_FUTILE);
             }
@@ -426,9 +437,10 @@ impl Counted {
     pub(super) unsafe fn make_room(this: *mut Self) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            // Cells that wait are garbage for certain.
-            let waited = (*this).pending > 0 && !Self::is_inside(this);
-            if waited {
+            // Cells that wait are garbage for certain, and pages without a cell are no use to other classes.
+            let mut waited = Self::drop_empty_pages(this);
+            if (*this).pending > 0 && !Self::is_inside(this) {
+                waited = true;
                 Self::drain(this, u32::MAX);
             }
             if (*this).settings.has(KN_GC_COLLECT_WHEN_FULL) && !Self::is_inside(this) {

@@ -17,7 +17,7 @@ use core::ptr::null_mut;
 
 use super::cell::{
     header, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE, ROOT, RUNNING, SEARCHED,
-    SHARED, SPECIAL, STATE, TYPE,
+    SHARED, SINGLE, SPECIAL, STATE, TYPE,
 };
 use super::pages::{bytes_of, likely_page, owner};
 use super::shared;
@@ -62,20 +62,11 @@ unsafe fn find_unsealed(object: *const u8) -> Found {
     // SAFETY: as there; a page is recognised before its record is believed.
     unsafe {
         let word = (*header(object)).word;
-        let single = (*header(object)).kind & super::cell::SINGLE != 0;
-        let state = if word != FREE && single {
-            let state = owner(object);
-            // Only this thread's own state is certain to be one.
-            if state.is_null() || state.cast() != port::counted() {
-                return Found::Foreign;
-            }
-            state
-        } else {
-            match likely_page(object) {
-                Some(state) => state,
-                None => return Found::Foreign,
-            }
-        };
+        // Those with a block of their own keep their seals, but while they wait.
+        if (*header(object)).kind & SINGLE != 0 && word != FREE {
+            return if word & RUNNING == DEAD { Found::Dead } else { Found::Foreign };
+        }
+        let Some(state) = likely_page(object) else { return Found::Foreign };
         if word & DEAD == DEAD {
             return Found::Dead;
         }

@@ -14,9 +14,9 @@
 //!   waiting --> | cell | --> | cell | --> …          running: destroy is under way
 //!                 link in count and seal               frame: the stack pointer of who destroys
 //! ```
-//! A call from within a callback has a lower stack pointer than `frame`. A call that has not, finds that
-//! the one that set `frame` was jumped away from. (A callback must not switch to another stack and
-//! use the library there.)
+//! A call from within a callback has a lower stack pointer than `frame`, and finds the mark on that
+//! frame's stack as it was left. A call that does not, knows that the one that set `frame` was jumped away
+//! from: the stack is used anew. (A callback must not switch to another stack and use the library there.)
 //!
 //! Cost: O(1) a cell and O(1) a reference.
 
@@ -76,11 +76,12 @@ impl Counted {
     pub(super) unsafe fn drain(this: *mut Self, budget: u32) {
         // SAFETY: the caller's word.
         unsafe {
-            if !Self::enter(this) {
+            let mut mark = 0;
+            if !Self::enter(this, &raw mut mark) {
                 return;
             }
             Self::destroy_waiting(this, budget);
-            Self::leave(this);
+            Self::leave(this, &raw mut mark);
         }
     }
 
@@ -88,18 +89,21 @@ impl Counted {
     /// was jumped away from is put right.
     ///
     /// # Safety
-    /// `this` is a live state of this thread.
+    /// `this` is a live state of this thread; `mark` is on the stack of the caller until it leaves.
     #[inline(always)]
-    pub(super) unsafe fn enter(this: *mut Self) -> bool {
+    pub(super) unsafe fn enter(this: *mut Self, mark: *mut usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
+            mark.write_volatile(0);
             let here = port::stack_pointer();
             if (*this).frame != 0 {
-                if here < (*this).frame {
+                if Self::is_below(this, here) {
                     return false;
                 }
                 Self::recover(this);
             }
+            mark.write_volatile(Self::token(this));
+            (*this).mark = mark;
             (*this).frame = here.max(1);
             true
         }
@@ -110,9 +114,10 @@ impl Counted {
     /// # Safety
     /// As there.
     #[inline(always)]
-    pub(super) unsafe fn leave(this: *mut Self) {
+    pub(super) unsafe fn leave(this: *mut Self, mark: *mut usize) {
         // SAFETY: the caller's word.
         unsafe {
+            mark.write_volatile(0);
             (*this).frame = 0;
             if (*this).roots.len >= (*this).trip {
                 Self::tripped(this);
@@ -126,7 +131,22 @@ impl Counted {
     /// As [`Counted::enter`].
     pub(super) unsafe fn is_inside(this: *mut Self) -> bool {
         // SAFETY: the caller's word.
-        unsafe { (*this).frame != 0 && port::stack_pointer() < (*this).frame }
+        unsafe { (*this).frame != 0 && Self::is_below(this, port::stack_pointer()) }
+    }
+
+    /// Whether the call that set `frame` is further up on this stack. Where the stack pointer can't be
+    /// had it is taken to be.
+    ///
+    /// # Safety
+    /// `frame` is set.
+    unsafe fn is_below(this: *mut Self, here: usize) -> bool {
+        // SAFETY: the mark lies above the stack pointer, on the stack or in what was its use before.
+        unsafe { here == 0 || here < (*this).frame && (*this).mark.read_volatile() == Self::token(this) }
+    }
+
+    /// What a mark says.
+    fn token(this: *mut Self) -> usize {
+        this.addr() ^ 0x5A5A_5A5A
     }
 
     /// Puts right what a callback left that jumped away.
@@ -304,7 +324,8 @@ impl Counted {
     pub(super) unsafe fn reuse(this: *mut Self, object: *mut u8) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            if !Self::enter(this) {
+            let mut mark = 0;
+            if !Self::enter(this, &raw mut mark) {
                 // From a callback: the memory can't be waited for.
                 count_down(object);
                 return null_mut();
@@ -318,7 +339,7 @@ impl Counted {
                 object.write_bytes(0, super::pages::bytes_of(object) - super::cell::HEADER);
             }
             Self::destroy_waiting(this, (*this).settings.frees_per_release);
-            Self::leave(this);
+            Self::leave(this, &raw mut mark);
             if whole {
                 object
             } else {

@@ -23,7 +23,7 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{header, Header, FREE, HEADER, SINGLE};
+use super::cell::{header, CellHeader, FREE, HEADER, SINGLE};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::types::{KnType, KnTypeId, Record, KN_TYPE_SHARED, VARIABLE};
@@ -74,20 +74,33 @@ pub(crate) struct Page {
 }
 
 /// The record before the header of a cell with a block of its own.
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct Single {
     previous: *mut Single,
     next: *mut Single,
     /// Null: a shared cell.
     pub(super) owner: *mut Counted,
     /// Bytes of header and payload.
-    pub(super) bytes: usize,
+    bytes: u32,
+    /// Its place among the roots, if it is one: so the seal stays.
+    pub(super) root: u32,
 }
 
 impl Single {
     /// The record of a shared cell: in place of neighbours it has its type.
     pub(super) fn shared(descriptor: *const KnType, bytes: usize) -> Single {
-        Single { previous: descriptor.cast_mut().cast(), next: null_mut(), owner: null_mut(), bytes }
+        Single {
+            previous: descriptor.cast_mut().cast(),
+            next: null_mut(),
+            owner: null_mut(),
+            bytes: bytes as u32,
+            root: 0,
+        }
+    }
+
+    /// Bytes of header and payload.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
     }
 
     /// The type of a shared cell.
@@ -169,7 +182,7 @@ pub(crate) unsafe fn bytes_of(object: *const u8) -> usize {
         if (*header(object)).kind & SINGLE == 0 {
             (*page_of(object)).cell as usize
         } else {
-            (*single_of(object)).bytes
+            (*single_of(object)).bytes()
         }
     }
 }
@@ -237,11 +250,11 @@ impl Counted {
         unsafe {
             let cell = page.cast::<u8>().wrapping_add(offset as usize);
             let object = cell.wrapping_add(HEADER);
-            (*page).free = (*cell.cast::<Header>()).kind;
+            (*page).free = (*cell.cast::<CellHeader>()).kind;
             (*page).used += 1;
             (*record).one_more();
             let kind = (*record).kind ^ (object.addr() as u32) << 13;
-            cell.cast::<Header>().write(Header { word: (*record).word, kind });
+            cell.cast::<CellHeader>().write(CellHeader { word: (*record).word, kind });
             clear(object, payload.next_multiple_of(8));
             object
         }
@@ -379,8 +392,8 @@ impl Counted {
             // Backwards, so that they are taken in the order of their addresses.
             for n in (0..count).rev() {
                 let offset = fresh + n * bytes;
-                let cell = page.cast::<u8>().wrapping_add(offset).cast::<Header>();
-                cell.write(Header { word: FREE, kind: (*page).free });
+                let cell = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
+                cell.write(CellHeader { word: FREE, kind: (*page).free });
                 (*page).free = offset as u32;
             }
             (*page).fresh += (count * bytes) as u32;
@@ -445,6 +458,26 @@ impl Counted {
         }
     }
 
+    /// Gives the empty pages back that classes keep to allocate from; whether there were any.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    pub(super) unsafe fn drop_empty_pages(this: *mut Self) -> bool {
+        let mut any = false;
+        // SAFETY: open pages are live, or the empty one, which is no state's.
+        unsafe {
+            for class in 0..CLASSES {
+                let page = (*this).open[class];
+                if (*page).used == 0 && page != &raw mut (*this).empty {
+                    (*this).open[class] = &raw mut (*this).empty;
+                    Self::drop_page(this, page);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
     /// # Safety
     /// `page` is in this state's list of its class.
     unsafe fn unlist(this: *mut Self, page: *mut Page) {
@@ -479,7 +512,13 @@ impl Counted {
                 return null_mut();
             }
             let _ = single.expose_provenance();
-            single.write(Single { previous: null_mut(), next: (*this).singles, owner: this, bytes });
+            single.write(Single {
+                previous: null_mut(),
+                next: (*this).singles,
+                owner: this,
+                bytes: bytes as u32,
+                root: 0,
+            });
             if !(*this).singles.is_null() {
                 (*(*this).singles).previous = single;
             }
@@ -496,7 +535,7 @@ impl Counted {
             Self::note_growth(this);
             let object = single.cast::<u8>().wrapping_add(SINGLE_LEAD);
             let kind = (*record).kind ^ (object.addr() as u32) << 13 | SINGLE;
-            header(object).write(Header { word: (*record).word, kind });
+            header(object).write(CellHeader { word: (*record).word, kind });
             object.write_bytes(0, bytes - HEADER);
             object
         }
@@ -528,7 +567,7 @@ impl Counted {
         unsafe {
             let page = page_of(object);
             let before = (*page).free;
-            header(object).write(Header { word: FREE, kind: before });
+            header(object).write(CellHeader { word: FREE, kind: before });
             (*page).free = (object.addr() - HEADER - page.addr()) as u32;
             (*page).used -= 1;
             if before == 0 || (*page).used == 0 {
@@ -651,7 +690,7 @@ impl Counted {
                     if !fits || count >= all {
                         return false;
                     }
-                    let head = page.cast::<u8>().wrapping_add(offset).cast::<Header>();
+                    let head = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
                     if (*head).word != FREE {
                         return false;
                     }

@@ -12,13 +12,15 @@
 //!            deferred    fresh       len          the index's low 16 bits
 //! ```
 //! *Deferred* roots were looked at, but not far enough to tell; the next look at the whole graph has them.
-//! With more than 65,536 roots, removal tries one more place for each 65,536 of them.
+//! With more than 65,536 roots, removal tries one more place for each 65,536 of them. A cell with a block of
+//! its own has its index in the block's record.
 //!
 //! Source: the removal by an index in the cell is Nim's (lib/system/orc.nim); here it needs no field.
 
 use core::ptr::null_mut;
 
-use super::cell::{header, reseal, ROOT};
+use super::cell::{header, reseal, ROOT, SINGLE};
+use super::pages::single_of;
 use super::state::Counted;
 
 /// The list of roots.
@@ -29,6 +31,8 @@ pub(crate) struct Roots {
     pub room: usize,
     /// The first so many were looked at by a collection that could not see enough.
     pub deferred: usize,
+    /// Where the next root that is kept goes.
+    pub turn: usize,
 }
 
 /// Roots for which there is room at first.
@@ -68,7 +72,11 @@ impl Counted {
         unsafe {
             (*this).roots.list.wrapping_add(index).write(object);
             let head = header(object);
-            (*head).kind = (*head).kind & 0xFFFF | (index as u32) << 16;
+            if (*head).kind & SINGLE != 0 {
+                (*single_of(object)).root = index as u32;
+            } else {
+                (*head).kind = (*head).kind & 0xFFFF | (index as u32) << 16;
+            }
         }
     }
 
@@ -79,6 +87,10 @@ impl Counted {
     unsafe fn grow_roots(this: *mut Self) -> bool {
         // SAFETY: the caller's word.
         unsafe {
+            // What little a search needs is taken in time: when memory is short it finds some of it.
+            if (*this).search.is_empty() {
+                Self::prepare_entries(this);
+            }
             let mut room = (*this).roots.room.saturating_mul(2).max(FIRST_ROOM);
             loop {
                 let list = (*this).source.resize((*this).roots.list.cast(), room * size_of::<*mut u8>());
@@ -103,7 +115,8 @@ impl Counted {
     pub(super) unsafe fn root_index(this: *mut Self, object: *const u8) -> Option<usize> {
         // SAFETY: the caller's word; indices below `len` are in the list.
         unsafe {
-            let low = ((*header(object)).kind >> 16) as usize;
+            let kind = (*header(object)).kind;
+            let low = if kind & SINGLE != 0 { (*single_of(object)).root } else { kind >> 16 } as usize;
             (low..(*this).roots.len)
                 .step_by(1 << 16)
                 .find(|&index| (*this).roots.list.wrapping_add(index).read().cast_const() == object)
@@ -133,6 +146,24 @@ impl Counted {
                 Self::place_root(this, hole, list.wrapping_add(last).read());
             }
             reseal(object);
+        }
+    }
+
+    /// Exchanges the last root with one nearer to the front, the next one each time, so that a search
+    /// that has room for a part of the roots only gets to see all of them.
+    ///
+    /// # Safety
+    /// There is one.
+    pub(super) unsafe fn rotate_root(this: *mut Self) {
+        // SAFETY: both indices are below `len`.
+        unsafe {
+            let list = (*this).roots.list;
+            let last = (*this).roots.len - 1;
+            let turn = (*this).roots.turn % (*this).roots.len;
+            (*this).roots.turn = turn + 1;
+            let (a, b) = (list.wrapping_add(last).read(), list.wrapping_add(turn).read());
+            Self::place_root(this, turn, a);
+            Self::place_root(this, last, b);
         }
     }
 

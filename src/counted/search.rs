@@ -102,8 +102,9 @@ pub(crate) struct Search {
     touched: bool,
     /// White cells buried.
     pub found: usize,
-    /// Cells that were in the set of the last search.
+    /// Cells that were in the set of the last search, and its roots.
     pub seen: usize,
+    pub inputs: usize,
 }
 
 impl Search {
@@ -163,6 +164,7 @@ impl Counted {
             (*search).in_callback = false;
             (*search).touched = false;
             (*search).found = 0;
+            (*search).inputs = 0;
             (*search).phase = Phase::Load;
         }
     }
@@ -202,6 +204,7 @@ impl Counted {
                     break;
                 }
                 left -= 1;
+                (*this).search.inputs += 1;
                 let object = Self::pop_root(this);
                 let word = (*header(object)).word;
                 if word & SPECIAL != 0 {
@@ -573,9 +576,11 @@ impl Counted {
             (*search).current = NONE;
             (*search).len = 0;
             if (*search).room > KEPT_ROOM {
-                (*this).source.give((*search).entries.cast());
-                (*search).entries = null_mut();
-                (*search).room = 0;
+                let least = (*this).source.resize((*search).entries.cast(), FIRST_ROOM * size_of::<Entry>());
+                if !least.is_null() {
+                    (*search).entries = least.cast();
+                    (*search).room = FIRST_ROOM;
+                }
             }
         }
     }

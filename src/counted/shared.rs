@@ -18,7 +18,9 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{fence, AtomicU32, Ordering};
 
-use super::cell::{header, Header, ACYCLIC, COUNT, DEAD, FINALISED, HEADER, IMMORTAL, ONE, RUNNING, SHARED, SINGLE};
+use super::cell::{
+    header, CellHeader, ACYCLIC, COUNT, DEAD, FINALISED, HEADER, IMMORTAL, ONE, RUNNING, SHARED, SINGLE,
+};
 use super::memory::Source;
 use super::pages::{single_of, Single, SINGLE_LEAD};
 use super::state::{current, Counted};
@@ -66,7 +68,7 @@ pub(super) unsafe fn new_shared(this: *mut Counted, id: KnTypeId, payload: usize
         let object = single.cast::<u8>().wrapping_add(SINGLE_LEAD);
         object.write_bytes(0, bytes - HEADER);
         let kind = (*record).kind ^ (object.addr() as u32) << 13 | SINGLE;
-        header(object).write(Header { word: SHARED | ACYCLIC | ONE, kind });
+        header(object).write(CellHeader { word: SHARED | ACYCLIC | ONE, kind });
         tally((*record).descriptor, bytes, true);
         object
     }
@@ -200,7 +202,7 @@ pub(super) unsafe fn give(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
         let single = single_of(object);
-        tally((*single).descriptor(), (*single).bytes, false);
+        tally((*single).descriptor(), (*single).bytes(), false);
         (*header(object)).word = super::cell::FREE;
         Source::new(null_mut()).give(single.cast());
     }

@@ -70,8 +70,9 @@ pub struct Counted {
     /// The first of the cells that wait for destruction.
     pub(super) waiting: *mut u8,
     pub(super) pending: usize,
-    /// Stack pointer of the call that destroys or searches, 0 when none does.
+    /// Stack pointer of the call that destroys or searches, 0 when none does, and a mark on its stack.
     pub(super) frame: usize,
+    pub(super) mark: *const usize,
     /// The cell whose destruction is under way.
     pub(super) running: *mut u8,
     pub(super) search: Search,
@@ -95,7 +96,7 @@ impl Counted {
         unsafe {
             #[cfg(unix)]
             if heap == crate::hosted::process_heap() {
-                return if port::process_counted().is_null() { first() } else { port::process_counted().cast() };
+                return if port::process_counted().is_null() { over_process() } else { port::process_counted().cast() };
             }
             if (*heap).counted.is_null() {
                 (*heap).counted = Self::make(Source::new(heap)).cast();
@@ -211,18 +212,14 @@ pub(crate) fn current() -> *mut Counted {
 #[inline(never)]
 fn first() -> *mut Counted {
     #[cfg(unix)]
-    // SAFETY: the thread's own heap, which whoever made it the default keeps alive; or a state that is
-    // this thread's from now on.
-    unsafe {
+    {
         let own = port::thread_heap();
-        let state = if own.is_null() { Counted::make(Source::new(null_mut())) } else { Counted::of(own) };
-        if !own.is_null() {
-            port::set_counted(state.cast());
-        } else if !state.is_null() && !crate::hosted::collectors::enroll(state.cast(), end_of_thread) {
-            // Out of memory, or a signal handler that interrupted this very work.
-            Counted::retire(state);
-            return null_mut();
+        if own.is_null() {
+            return over_process();
         }
+        // SAFETY: whoever made it the thread's default keeps it alive and to this thread.
+        let state = unsafe { Counted::of(own) };
+        port::set_counted(state.cast());
         state
     }
     #[cfg(not(unix))]
@@ -233,6 +230,21 @@ fn first() -> *mut Counted {
         }
         // SAFETY: the default heap.
         unsafe { Counted::of(heap) }
+    }
+}
+
+/// Makes the calling thread's state over the process heap.
+#[cfg(unix)]
+fn over_process() -> *mut Counted {
+    // SAFETY: a state that is this thread's from now on.
+    unsafe {
+        let state = Counted::make(Source::new(null_mut()));
+        if !state.is_null() && !crate::hosted::collectors::enroll(state.cast(), end_of_thread) {
+            // Out of memory, or a signal handler that interrupted this very work.
+            Counted::retire(state);
+            return null_mut();
+        }
+        state
     }
 }
 
