@@ -8,16 +8,25 @@ static inline uint32_t *kn_cell_word(void *object)
   return (uint32_t *)((char *)object - 8);
 }
 
+/* Its value; other threads count a shared cell. */
+static inline uint32_t kn_cell_load(void *object)
+{
+#if defined(__GNUC__)
+  return __atomic_load_n(kn_cell_word(object), __ATOMIC_RELAXED);
+#else
+  return *(volatile uint32_t *)kn_cell_word(object);
+#endif
+}
+
 /* GC_ref in line. */
 static inline void *GC_refInline(void *object)
 {
   if (object != NULL) {
-    uint32_t *at = kn_cell_word(object);
-    uint32_t word = (*at + 32u) & ~2u;
+    uint32_t word = (kn_cell_load(object) + 32u) & ~2u;
     if ((int32_t)word < 0) {
       GC_refSpecial(object);
     } else {
-      *at = word;
+      *kn_cell_word(object) = word;
     }
   }
   return object;
@@ -27,12 +36,11 @@ static inline void *GC_refInline(void *object)
 static inline void GC_unrefInline(void *object)
 {
   if (object != NULL) {
-    uint32_t *at = kn_cell_word(object);
-    uint32_t word = *at - 32u;
+    uint32_t word = kn_cell_load(object) - 32u;
     if ((int32_t)word < 32) {
       GC_unrefSpecial(object);
     } else {
-      *at = word | 2u;
+      *kn_cell_word(object) = word | 2u;
       if ((word & 5u) == 0) {
         GC_firstRoot(object);
       }
@@ -54,7 +62,7 @@ static inline void *GC_moveInline(void **slot)
 {
   void *object = *slot;
   *slot = NULL;
-  if (object != NULL && (int32_t)*kn_cell_word(object) < 0) {
+  if (object != NULL && (int32_t)kn_cell_load(object) < 0) {
     GC_moveSpecial(object);
   }
   return object;

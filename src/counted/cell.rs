@@ -26,6 +26,9 @@
 //! Cycle Collection in Reference Counted Systems", ECOOP 2001) says that the last thing that happened
 //! to the count was going down. In an ordinary cell `state` is used by the whole-heap passes only.
 
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::types::KnTypeId;
 
 /// What `GC_refcount` answers for an immortal cell.
@@ -76,6 +79,16 @@ pub(crate) fn header(object: *const u8) -> *mut CellHeader {
 pub(crate) fn seal(object: *const u8) -> u32 {
     // Payloads are aligned to 8: bits 3 to 18 of the address come to lie in the upper half.
     ((object.addr() as u32) << 13 ^ KEY) & !0xFFFF
+}
+
+/// The word of a cell that may be a shared one, which other threads count.
+///
+/// # Safety
+/// The 8 bytes before `object` can be read.
+#[inline(always)]
+pub(crate) unsafe fn load_word(object: *const u8) -> u32 {
+    // SAFETY: the caller's word.
+    unsafe { AtomicU32::from_ptr(&raw mut (*header(object)).word).load(Relaxed) }
 }
 
 /// The type of a cell.

@@ -16,8 +16,8 @@
 use core::ptr::null_mut;
 
 use super::cell::{
-    header, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE, ROOT, RUNNING, SEARCHED,
-    SHARED, SINGLE, SPECIAL, STATE, TYPE,
+    header, load_word, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE, ROOT, RUNNING,
+    SEARCHED, SHARED, SINGLE, SPECIAL, STATE, TYPE,
 };
 use super::pages::{bytes_of, likely_page, owner};
 use super::shared;
@@ -61,7 +61,7 @@ unsafe fn find_unsealed(object: *const u8) -> Found {
     }
     // SAFETY: as there; a page is recognised before its record is believed.
     unsafe {
-        let word = (*header(object)).word;
+        let word = load_word(object);
         // Those with a block of their own keep their seals, but while they wait.
         if (*header(object)).kind & SINGLE != 0 && word != FREE {
             return if word & RUNNING == DEAD { Found::Dead } else { Found::Foreign };
@@ -144,12 +144,11 @@ pub unsafe fn add_ref(object: *mut u8) -> *mut u8 {
 unsafe fn count_up(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        let head = header(object);
-        let word = (*head).word.wrapping_add(ONE) & !PURPLE;
+        let word = load_word(object).wrapping_add(ONE) & !PURPLE;
         if (word as i32) < 0 {
             return special_ref(object);
         }
-        (*head).word = word;
+        (*header(object)).word = word;
     }
 }
 
@@ -163,7 +162,7 @@ pub unsafe fn special_ref(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
         let head = header(object);
-        let word = (*head).word;
+        let word = load_word(object);
         if word & SPECIAL == 0 {
             // A count that is full: the cell stays for ever, its root entry would too.
             if word & ROOT != 0 {
@@ -202,12 +201,11 @@ pub unsafe fn release(object: *mut u8) {
 pub(super) unsafe fn count_down(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        let head = header(object);
-        let word = (*head).word.wrapping_sub(ONE);
+        let word = load_word(object).wrapping_sub(ONE);
         if (word as i32) < ONE as i32 {
             return special_release(object);
         }
-        (*head).word = word | PURPLE;
+        (*header(object)).word = word | PURPLE;
         if word & (ROOT | ACYCLIC) == 0 {
             first_root(object);
         }
@@ -239,7 +237,7 @@ pub unsafe fn special_release(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
         let head = header(object);
-        let word = (*head).word;
+        let word = load_word(object);
         if word & SPECIAL == 0 {
             if word < ONE {
                 return refuse(object, Found::Dead, c"GC_unref");
@@ -287,7 +285,7 @@ pub unsafe fn take(slot: *mut *mut u8) -> *mut u8 {
     unsafe {
         let object = slot.read();
         slot.write(null_mut());
-        if !object.is_null() && ((*header(object)).word as i32) < 0 {
+        if !object.is_null() && (load_word(object) as i32) < 0 {
             special_take(object);
         }
         object
@@ -304,7 +302,7 @@ pub unsafe fn take(slot: *mut *mut u8) -> *mut u8 {
 pub unsafe fn special_take(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        if (*header(object)).word & (SPECIAL | STATE) == SEARCHED {
+        if load_word(object) & (SPECIAL | STATE) == SEARCHED {
             Counted::touched(owner(object), object);
         }
     }
@@ -323,7 +321,7 @@ pub unsafe fn count(object: *const u8) -> u32 {
         if CHECKED && find(object) != Found::Cell {
             return 0;
         }
-        let word = (*header(object)).word;
+        let word = load_word(object);
         if word & SPECIAL == 0 {
             return word >> 5;
         }
@@ -384,7 +382,7 @@ pub unsafe fn end(object: *mut u8) {
         if object.is_null() || !is_cell(object, c"GC_free") {
             return;
         }
-        let word = (*header(object)).word;
+        let word = load_word(object);
         if word & (SPECIAL | STATE) == SHARED {
             return shared::give(object);
         }
@@ -418,7 +416,7 @@ pub unsafe fn drop_reuse(object: *mut u8) -> *mut u8 {
         if object.is_null() || !is_cell(object, c"GC_dropReuse") {
             return null_mut();
         }
-        let word = (*header(object)).word;
+        let word = load_word(object);
         if word & (SPECIAL | STATE) == SHARED || count(object) != 1 {
             count_down(object);
             return null_mut();

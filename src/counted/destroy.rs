@@ -23,7 +23,8 @@
 use core::ptr::null_mut;
 
 use super::cell::{
-    header, link, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE, SPECIAL,
+    header, link, load_word, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE,
+    SPECIAL,
 };
 use super::count::{count_down, special_release};
 use super::memory;
@@ -270,7 +271,7 @@ impl Counted {
     pub(super) unsafe fn drop_child(child: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
-            let word = (*header(child)).word;
+            let word = load_word(child);
             if word < ONE * 2 && word & ROOT == 0 {
                 if word >= ONE {
                     return Self::wait(owner(child), child);
