@@ -111,3 +111,89 @@ pub unsafe fn release_ignoring_zero(value: *mut u8) -> *mut u8 {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::counted::count;
+    use crate::heap::{KnHeap, KnHeapConfig};
+    use std::vec::Vec;
+
+    /// An object of these words; it takes over the references among them.
+    unsafe fn object(state: *mut Counted, words: &[*mut u8]) -> *mut u8 {
+        // SAFETY: a live state of this thread; the object is as large as what is copied.
+        unsafe {
+            let at = Counted::new_sized(state, type_in(state), size_of_val(words));
+            assert!(!at.is_null());
+            at.cast::<*mut u8>().copy_from_nonoverlapping(words.as_ptr(), words.len());
+            at
+        }
+    }
+
+    /// A word that is no reference.
+    fn number(value: usize) -> *mut u8 {
+        core::ptr::without_provenance_mut(value)
+    }
+
+    fn with_state(test: impl FnOnce(*mut Counted)) {
+        let mut memory: Vec<u128> = std::vec![0; 8 << 10];
+        // SAFETY: the memory outlives the heap, which lives as long as the test.
+        unsafe {
+            let heap = KnHeap::create(memory.as_mut_ptr().cast(), 128 << 10, &KnHeapConfig::DEFAULT);
+            let state = Counted::of(heap);
+            test(state);
+            assert_eq!(Counted::stats(state).cells, 0);
+            assert!(Counted::retire(state));
+        }
+    }
+
+    #[test]
+    fn the_type_is_registered_once() {
+        with_state(|state| {
+            // SAFETY: a live state, here and below.
+            let (first, again) = unsafe { (type_in(state), type_in(state)) };
+            assert!(first != 0 && first == again);
+            // SAFETY: null is allowed.
+            assert_eq!(unsafe { type_in(core::ptr::null_mut()) }, 0);
+        });
+    }
+
+    #[test]
+    fn a_list_is_given_up_from_its_head_and_immediates_are_not_touched() {
+        // SAFETY: objects of this state, each reference owned once.
+        with_state(|state| unsafe {
+            let mut list = object(state, &[number(2), number(3), number(3), number(3), number(0)]);
+            for length in 0..500 {
+                let element = [number(2), number(3), number(3), number(1), number(2), number(2 * length + 1), list];
+                list = object(state, &element);
+            }
+            assert_eq!(count(list), 1);
+            assert_eq!(add_ref(list), list);
+            assert_eq!(release(list), list);
+            assert_eq!(Counted::stats(state).cells, 501);
+            assert_eq!(release_ignoring_zero(list), list);
+            for value in [0, 1, 2, 7, usize::MAX] {
+                let value = number(value);
+                assert_eq!(release(release_ignoring_zero(add_ref(value))), value);
+            }
+        });
+    }
+
+    #[test]
+    fn a_rational_gives_up_both_numbers_and_a_closure_over_itself_is_collected() {
+        // SAFETY: as above; the slot lies in the lambda.
+        with_state(|state| unsafe {
+            let big = object(state, &[number(5), number(4), number(0)]);
+            let rational = object(state, &[number(5), number(3), add_ref(big), big]);
+            release(rational);
+            assert_eq!(Counted::stats(state).cells, 0);
+            let lambda = object(state, &[number(6), number(1), number(40), number(1), number(0)]);
+            lambda.cast::<*mut u8>().add(4).write(add_ref(lambda));
+            release(lambda);
+            assert_eq!(Counted::stats(state).cells, 1);
+            Counted::collect(state);
+        });
+    }
+}
