@@ -178,6 +178,8 @@ unsafe extern "C" fn at_end(state: *mut c_void) {
         (*member).thread.store(0, Ordering::Relaxed);
         (*member).rounds.fetch_add(1, Ordering::Relaxed) + 1
     };
+    // Where the thread's words are pthread keys, they may have been set to null before.
+    port::set_process_counted(state);
     let gone = port::over_process_heap(|| {
         // SAFETY: as above.
         unsafe { (*member).retire.is_none_or(|retire| retire(state)) }

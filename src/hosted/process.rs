@@ -44,7 +44,7 @@ static PROCESS: Process =
 static HEAP: AtomicPtr<KnHeap> = AtomicPtr::new(null_mut());
 
 /// Runs `work` on the state under the lock, or says why that could last for ever.
-#[inline]
+#[inline(always)]
 fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     port::with_lock(|| {
         // SAFETY: the lock is held and is not re-entrant, so this is the only reference.
@@ -288,7 +288,7 @@ impl State {
         room
     }
 
-    #[inline]
+    #[inline(always)]
     fn small(&mut self, align: usize, bytes: usize) -> *mut u8 {
         // Two requests of 0 bytes get different addresses.
         let bytes = bytes.max(1);
@@ -310,7 +310,7 @@ impl State {
         at
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_small(&mut self, align: usize, bytes: usize) -> *mut u8 {
         if self.heap.is_null() {
             null_mut()
@@ -324,7 +324,7 @@ impl State {
     }
 
     /// Frees a block of the heap; a large block is taken out of the table and left to be unmapped.
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, at: *mut u8) -> Option<Large> {
         if let Some(region) = self.regions.index_of(at) {
             // SAFETY: the process heap, under its lock; the caller's promise. It reports errors.

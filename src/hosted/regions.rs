@@ -125,7 +125,7 @@ impl Regions {
     }
 
     /// Counts the block `at`, of `bytes` asked, as used.
-    #[inline]
+    #[inline(always)]
     pub(super) fn took(&mut self, at: *const u8, bytes: usize) {
         if let Some(region) = self.index_of(at).and_then(|index| self.list.get_mut(index)) {
             region.live += 1;
@@ -134,7 +134,7 @@ impl Regions {
     }
 
     /// Counts a block of region `index` as freed; gives the region's pages back if it was the last one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn gave_back(&mut self, index: usize) {
         if let Some(region) = self.list.get_mut(index) {
             region.live = region.live.saturating_sub(1);
@@ -146,6 +146,7 @@ impl Regions {
 }
 
 impl Region {
+    #[inline(always)]
     fn contains(&self, at: *const u8) -> bool {
         at.addr().wrapping_sub(self.base.addr()) < self.bytes
     }

@@ -60,7 +60,7 @@ impl Futex {
     }
 
     /// Takes the lock, and waits for it unless that could last for ever.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(&self) -> Result<(), Busy> {
         let me = thread::identity();
         match self.word.compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed) {
@@ -121,7 +121,7 @@ impl Futex {
     ///
     /// # Safety
     /// This thread acquired it.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn release(&self) {
         if self.word.swap(FREE, Ordering::Release) & WAITED_FOR != 0 {
             self.wakes.fetch_add(1, Ordering::Relaxed);

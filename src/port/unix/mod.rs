@@ -38,7 +38,7 @@ pub(super) fn locked_by_me() -> bool {
 
 /// Runs `work` with the process heap's lock held, then delivers an error that was found; or says why
 /// waiting for the lock could last for ever.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_lock<R>(work: impl FnOnce() -> R) -> Result<R, Busy> {
     LOCK.acquire()?;
     let result = work();
@@ -63,7 +63,7 @@ pub(super) fn locked<R>(work: impl FnOnce() -> R) -> R {
 ///
 /// # Safety
 /// This thread acquired the lock.
-#[inline]
+#[inline(always)]
 unsafe fn release_and_deliver() {
     // SAFETY: the lock, which guards the slot, is held.
     let pending = unsafe { PENDING.take() };

@@ -12,7 +12,7 @@
 //! On x86-64 and aarch64 Linux they are a symbol of initial-exec thread-local storage, declared and
 //! accessed by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
 //! through `__tls_get_addr`, which may call malloc. 24 bytes with alignment 8 stay far below the
-//! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, three pthread keys do it.
+//! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, pthread keys do it.
 //!
 //! Cost: two instructions to read (x86-64); one call with a pthread key.
 
@@ -143,10 +143,13 @@ mod slot {
 mod slot {
     use super::{Key, Ordering};
     use core::ffi::c_void;
-    use core::ptr::null_mut;
+    use core::ptr::{null_mut, without_provenance_mut};
 
-    // No destructor: what they point to is not the thread's.
-    static KEYS: [Key; 3] = [const { Key::new() }; 3];
+    /// The words, and behind them the round of destructors that the thread's end has come to.
+    static KEYS: [Key; 4] = [const { Key::new() }; 4];
+    const ROUND: usize = 3;
+    /// Rounds in which destructors, whose order nobody knows, find the words as they were.
+    const LAST: usize = 3;
 
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
         match KEYS[WORD].0.load(Ordering::Acquire) {
@@ -158,7 +161,26 @@ mod slot {
 
     /// Does nothing iff the system has no key left.
     pub(super) fn set<const WORD: usize>(value: *mut c_void) {
-        if KEYS[WORD].make(None) {
+        if value.is_null() {
+            KEYS[WORD].set(value);
+        } else if KEYS[ROUND].make(Some(next_round)) && KEYS[WORD].make(Some(keep::<WORD>)) {
+            if get::<ROUND>().is_null() {
+                KEYS[ROUND].set(without_provenance_mut(1));
+            }
+            KEYS[WORD].set(value);
+        }
+    }
+
+    /// The end of a thread has set the round to null.
+    unsafe extern "C" fn next_round(round: *mut c_void) {
+        if round.addr() < LAST {
+            KEYS[ROUND].set(without_provenance_mut(round.addr() + 1));
+        }
+    }
+
+    /// The end of a thread has set the word to null.
+    unsafe extern "C" fn keep<const WORD: usize>(value: *mut c_void) {
+        if !get::<ROUND>().is_null() {
             KEYS[WORD].set(value);
         }
     }
