@@ -53,7 +53,8 @@ fn main() {
             "-Wl,-z,nodelete",
             "-Wl,-z,relro,-z,now,-z,noseparate-code",
             "-Wl,--no-eh-frame-hdr",
-            &format!("-Wl,-T,{}", discard.display()),
+            "-T",
+            &discard.display().to_string(),
         ] {
             println!("cargo:rustc-link-arg={argument}");
         }

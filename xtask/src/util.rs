@@ -195,9 +195,8 @@ pub struct Library<'a> {
     pub small: bool,
 }
 
-/// How the code of `libknoll.so` is made: what is hot says itself that it wants to be in line, and
-/// all else stays small. No call takes more instructions than with `opt-level = 3`, but realloc (0.5 %).
-const SHARED_CODE: &[&str] = &["-Copt-level=2", "-Cllvm-args=-inline-threshold=10 -unroll-threshold=0 -align-loops=1"];
+/// How the code of `libknoll.so` is made: what is hot asks to be in line itself, all else stays small.
+const SHARED_CODE: &[&str] = &["-Copt-level=s"];
 
 impl Library<'_> {
     /// Builds `libknoll.so` and returns its path; its soname lies beside it as a link, so that
