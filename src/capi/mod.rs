@@ -16,6 +16,8 @@ pub mod default;
 
 pub mod counted;
 
+pub mod accounting;
+
 pub mod grain;
 
 #[cfg(all(target_arch = "wasm32", feature = "grain"))]

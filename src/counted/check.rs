@@ -230,9 +230,9 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             (1..(*this).types)
-                .map(|id| &*Self::record(this, id))
-                .filter(|record| record.flags & super::types::KN_TYPE_SHARED == 0)
-                .map(|record| record.occupied())
+                .map(|id| Self::record(this, id))
+                .filter(|&record| (*record).flags & super::types::KN_TYPE_SHARED == 0)
+                .map(|record| super::types::Record::occupied(record))
                 .sum()
         }
     }

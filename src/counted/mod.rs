@@ -29,7 +29,7 @@
 //! ```
 //! `trace.rs` finds a cell's references, `shared.rs` counts from any thread, `state.rs` holds it all
 //! together, `memory.rs` says where it comes from, `settings.rs` has the configuration, `check.rs`
-//! verifies, `report.rs` tells.
+//! verifies, `garbage.rs` finds cycles for reports.
 //!
 //! Costs: docs/counted.md and docs/counted-figures.md.
 //!
@@ -41,6 +41,7 @@ mod check;
 mod collect;
 mod count;
 mod destroy;
+mod garbage;
 pub mod grain;
 mod memory;
 mod pages;
@@ -69,4 +70,7 @@ pub use trace::{visit, KnTracer};
 pub use types::{KnType, KnTypeId, KN_TYPE_ACYCLIC, KN_TYPE_ARRAY, KN_TYPE_RESIDENT, KN_TYPE_SHARED};
 
 pub(crate) use count::{first_root, special_ref, special_release, special_take};
+pub(crate) use garbage::Piece;
+pub(crate) use pages::owner;
 pub(crate) use state::current;
+pub(crate) use trace::slots;

@@ -642,7 +642,7 @@ impl Counted {
     ///
     /// # Safety
     /// `this` is a live state of this thread.
-    pub(super) unsafe fn each_cell(this: *mut Self, mut visit: impl FnMut(*mut u8) -> bool) -> bool {
+    pub(crate) unsafe fn each_cell(this: *mut Self, mut visit: impl FnMut(*mut u8) -> bool) -> bool {
         // SAFETY: the lists hold live pages and cells.
         unsafe {
             let mut page = (*this).pages;

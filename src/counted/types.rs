@@ -18,8 +18,8 @@
 //! on 64-bit targets, 48 on 32-bit ones.
 
 use core::ffi::{c_char, c_void};
-use core::sync::atomic::AtomicUsize;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::cell::{ACYCLIC, HEADER, KEY, ONE, TYPE};
 use super::pages::{cell_bytes, class_of, SINGLE_CLASS};
@@ -124,12 +124,19 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Bytes of all its cells.
-    pub fn occupied(&self) -> usize {
-        if self.has(VARIABLE) {
-            self.bytes.load(Relaxed)
-        } else {
-            self.live.load(Relaxed) * cell_bytes(self.class, self.size as usize)
+    /// Bytes of all cells of a type. Reads what never changes, and atomically what does: any thread may ask.
+    ///
+    /// # Safety
+    /// `this` is a record of a state.
+    pub unsafe fn occupied(this: *const Self) -> usize {
+        // SAFETY: the caller's word. No reference to the whole record, whose owner may write to it.
+        unsafe {
+            let size = (*this).size as usize;
+            match (*this).bytes.load(Relaxed) {
+                // No cells, or all of one size.
+                0 => (*this).live.load(Relaxed) * cell_bytes(class_of(size + HEADER), size),
+                bytes => bytes,
+            }
         }
     }
 
@@ -198,7 +205,8 @@ impl Record {
     /// Size varies from now on.
     pub fn vary(&mut self) {
         if !self.has(VARIABLE) {
-            self.bytes.store(self.occupied(), Relaxed);
+            // SAFETY: a record of a state.
+            self.bytes.store(unsafe { Self::occupied(self) }, Relaxed);
             self.add(VARIABLE);
             // The fast path counts no bytes.
             self.class = SINGLE_CLASS;
@@ -314,12 +322,43 @@ impl Counted {
         unsafe { (*this).records.wrapping_add(id as usize) }
     }
 
+    /// The number above that of every type known.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread, or of one that can't end now.
+    pub(crate) unsafe fn known_types(this: *mut Self) -> KnTypeId {
+        // SAFETY: the caller's word; the owner writes it atomically.
+        unsafe { AtomicU32::from_ptr(&raw mut (*this).types).load(Acquire) }
+    }
+
+    /// The cells of a type, those that wait included, and their bytes.
+    ///
+    /// # Safety
+    /// As [`Counted::known_types`], whose answer is above `id`; of another thread's state within
+    /// `collectors::each`, so that the table stays where it is.
+    pub(crate) unsafe fn tally(this: *mut Self, id: KnTypeId) -> (usize, usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let record = Self::record(this, id);
+            ((*record).live.load(Relaxed), Record::occupied(record))
+        }
+    }
+
+    /// What the program said of a type.
+    ///
+    /// # Safety
+    /// As [`Counted::tally`].
+    pub(crate) unsafe fn descriptor(this: *mut Self, id: KnTypeId) -> *const KnType {
+        // SAFETY: the caller's word.
+        unsafe { (*Self::record(this, id)).descriptor }
+    }
+
     /// The record of a cell's type.
     ///
     /// # Safety
     /// `object` is a cell of this state.
     #[inline(always)]
-    pub(super) unsafe fn record_of(this: *mut Self, object: *const u8) -> *mut Record {
+    pub(crate) unsafe fn record_of(this: *mut Self, object: *const u8) -> *mut Record {
         // SAFETY: the caller's word.
         unsafe { Self::record(this, super::cell::type_id(object)) }
     }
@@ -343,7 +382,8 @@ impl Counted {
             if (*descriptor).flags & KN_TYPE_ARRAY != 0 {
                 (*Self::record(this, id)).vary();
             }
-            (*this).types = id + 1;
+            // Dumps of other threads read the number, and then the record.
+            AtomicU32::from_ptr(&raw mut (*this).types).store(id + 1, Release);
             Self::infer(this, id);
             for earlier in 1..id {
                 if (*Self::record(this, earlier)).has(WAITING) {

@@ -9,7 +9,18 @@
 //!   20000100  ################################+++##########################..#########
 //! ```
 //!
-//! A cell is as many bytes as make a map of about [`CELLS`] cells.
+//! A cell is as many bytes as make a map of about [`CELLS`] cells. What counted memory looks like is in
+//! `cells.rs` and `instances.rs`.
+
+mod cells;
+mod instances;
+mod order;
+mod text;
+
+pub(crate) use cells::{report_cycles, statistics, who_holds};
+pub(crate) use instances::dump_instances;
+
+use text::{number, Write};
 
 use crate::heap::{KnBlock, KnHeap, KnHeapStats, KnStatus, KN_BLOCK_USED};
 
@@ -17,28 +28,6 @@ use crate::heap::{KnBlock, KnHeap, KnHeapStats, KnStatus, KN_BLOCK_USED};
 const CELLS: usize = 1024;
 /// Cells in a line.
 const LINE: usize = 64;
-
-/// A writer of text; false when its reader wants no more.
-type Write<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
-
-/// A number as text.
-fn number(value: usize, base: usize, write: Write<'_>) -> bool {
-    let mut text = [0u8; 24];
-    let mut at = text.len();
-    let mut rest = value;
-    loop {
-        at -= 1;
-        let digit = (rest % base) as u8;
-        if let Some(place) = text.get_mut(at) {
-            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        }
-        rest /= base;
-        if rest == 0 || at == 0 {
-            break;
-        }
-    }
-    write(text.get(at..).unwrap_or_default())
-}
 
 /// A cell of the map: what has been seen of it.
 #[derive(Clone, Copy, Default)]
