@@ -1,11 +1,12 @@
 # Knoll: the one entry. Each target is thin over `cargo xtask`; `cargo xtask help` has the details.
 #
-#   make run        set up, build, and run Lua on Knoll: on the host and in the emulated Cortex-M4
+#   make run        set up, build, and run Lua, Lisp and Nim on Knoll: on the host and in the emulated Cortex-M4
 #   make test       set up, build, and run every test
 #   make header     regenerate include/knoll.h from src/capi
 #   make firmware   localised archives for the firmware targets, in dist/
 #   make dist       localised archives for every target, in dist/
 #   make bench      measure Knoll and its rivals in the emulator; writes docs/figures.md
+#   make bench-counted   measure counted cells and their rivals; writes docs/counted-figures.md
 #   make size       code size of each public function, and of libknoll.so
 #   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
@@ -20,14 +21,14 @@ FUZZ_SECONDS ?= 60
 XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
 
 .DEFAULT_GOAL := help
-.PHONY: run test header firmware dist bench size install miri fuzz clean help
+.PHONY: run test header firmware dist bench bench-counted size install miri fuzz clean help
 
 run:
-	@tools/setup.sh rust firmware emu host
+	@tools/setup.sh rust firmware emu host nim
 	$(XTASK) run
 
 test:
-	@tools/setup.sh rust firmware emu host valgrind preload
+	@tools/setup.sh rust firmware emu host valgrind preload nim node
 	@tools/setup.sh miri || echo "==> Without Miri: its step says so, all others run" >&2
 	$(XTASK) test
 
@@ -46,6 +47,10 @@ dist:
 bench:
 	@tools/setup.sh rust firmware emu host
 	$(XTASK) bench
+
+bench-counted:
+	@tools/setup.sh rust firmware emu host bench-counted
+	$(XTASK) bench-counted
 
 size:
 	@tools/setup.sh rust

@@ -12,6 +12,9 @@
 #   host       gcc and g++, 32-bit libraries for them, cmake: C programs over the host archive
 #   valgrind   valgrind: the C tests under memcheck
 #   preload    git, python3: programs that the tests run on libknoll.so
+#   nim        Nim's compiler: a Nim program on libknoll.so
+#   node       Node.js, 18 or later: Grain's names as a WebAssembly module
+#   bench-counted  what counted cells are measured against: Nim, libgc, mimalloc
 #   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
@@ -129,6 +132,20 @@ group_preload() {
   need python3 command -v python3
 }
 
+group_nim() { need nim command -v nim; }
+
+# Before 18 a module of its own kind is no module to Node.
+recent_node() { node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; }
+group_node() { need nodejs recent_node; }
+
+group_bench-counted() {
+  group_nim
+  group_valgrind
+  need libgc-dev includes gcc gc.h
+  need libmimalloc-dev includes gcc mimalloc.h
+  need util-linux command -v prlimit
+}
+
 group_miri() {
   command -v rustup >/dev/null || return 0
   if ! rustup toolchain list | grep -q '^nightly'; then
@@ -146,10 +163,10 @@ group_fuzz() {
   command -v cargo-fuzz >/dev/null || attempt "cargo-fuzz" cargo install --locked cargo-fuzz
 }
 
-[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload miri
+[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted miri
 for group in "$@"; do
   case $group in
-    rust | firmware | emu | host | valgrind | preload | miri | fuzz) "group_$group" ;;
+    rust | firmware | emu | host | valgrind | preload | nim | node | bench-counted | miri | fuzz) "group_$group" ;;
     *)
       say "no such group: $group"
       exit 2

@@ -10,7 +10,7 @@
 //! - libknoll.so exports these and libc's names, needs only libc, has no constructor, is under 64 KB;
 //! - two Rust-built archives link into one program and both work, on the host and as firmware.
 
-use crate::header::{declared_functions, exported_functions};
+use crate::header::{declared_functions, exported_functions, headers};
 use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
 use crate::size;
 use crate::util::{self, announce, build_static, capture, note, program, root, toolchain_bin, work_dir, Tally};
@@ -108,15 +108,25 @@ pub fn package(target: &str, directory: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let archive = directory.join("libknoll.a");
     write_archive(&object, &archive)?;
-    std::fs::copy(root().join("include/knoll.h"), directory.join("knoll.h")).context("include/knoll.h")?;
+    copy_headers(directory)?;
     Ok(archive)
+}
+
+/// `knoll.h`, and beside it the directory `knoll` with the dialects.
+pub fn copy_headers(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory.join("knoll"))?;
+    for header in headers()? {
+        std::fs::copy(root().join("include").join(&header), directory.join(&header)).context(header)?;
+    }
+    Ok(())
 }
 
 /// `dist/SHA256SUMS`, in the format of `sha256sum -c`, over every target that is there.
 fn write_sums(dist: &Path) -> Result<()> {
     let mut lines = BTreeSet::new();
     for (target, _) in TARGETS {
-        for file in ["libknoll.a", "knoll.h"] {
+        let headers = headers()?;
+        for file in std::iter::once("libknoll.a").chain(headers.iter().map(String::as_str)) {
             let Ok(bytes) = std::fs::read(dist.join(target).join(file)) else { continue };
             let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
             lines.insert((format!("{target}/{file}"), sum));

@@ -37,10 +37,9 @@ pub fn run(args: Args) -> Result<()> {
         tally.record("include/knoll.h is what the source gives", compare(&committed, &fresh));
         announce("Compiling each header alone, included twice, all warnings errors");
         for header in headers()? {
-            note(&header);
-            let header = root().join("include").join(header);
+            let path = root().join("include").join(&header);
             for dialect in DIALECTS {
-                tally.record(dialect.join(" "), compile_alone(dialect, &header));
+                tally.record(format!("{header}: {}", dialect.join(" ")), compile_alone(dialect, &path));
             }
         }
         announce("Sizes of the enumerations, by compiler and target");
@@ -291,7 +290,7 @@ fn with_chapters(text: &str, chapters: &[Chapter]) -> String {
         let declared: Vec<usize> = declared.collect();
         let (Some(&first), Some(&last)) = (declared.first(), declared.iter().max()) else { continue };
         let blank = |line: &&str| line.trim().is_empty();
-        let start = lines[..first].iter().rposition(|line| blank(&line)).map_or(0, |at| at + 1);
+        let start = lines[..first].iter().rposition(blank).map_or(0, |at| at + 1);
         let mut heading = format!("/* {}\n", "=".repeat(94));
         for line in &chapter.heading {
             let _ = writeln!(heading, "{}", format!(" * {}", for_c_reader(line)).trim_end());

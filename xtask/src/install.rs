@@ -1,7 +1,7 @@
 //! `cargo xtask install`: Knoll as a C programmer finds it on a system.
 //!
 //! ```text
-//!   PREFIX/include/knoll.h
+//!   PREFIX/include/knoll.h, knoll/*.h
 //!   PREFIX/lib/libknoll.so.VERSION          stripped; libknoll.so and the soname are links to it
 //!   PREFIX/lib/libknoll.a                   localised: only kn_* and GC_* are global
 //!   PREFIX/lib/pkgconfig/knoll.pc
@@ -67,7 +67,7 @@ fn install(prefix: &Path, destdir: &str) -> Result<()> {
     let packed = work_dir("install")?;
     let archive = dist::package(&util::host()?, &packed)?;
     std::fs::copy(archive, library.join("libknoll.a"))?;
-    std::fs::copy(root().join("include/knoll.h"), destination.join("include/knoll.h"))?;
+    dist::copy_headers(&destination.join("include"))?;
 
     let mut parts = version.split('.');
     let values = [

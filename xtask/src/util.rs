@@ -243,7 +243,11 @@ impl Library<'_> {
             built.push(target);
         }
         built.extend(["release", file]);
-        run(command.arg("--target-dir").arg(&directory).arg("--").args(code))?;
+        command.arg("--target-dir").arg(&directory);
+        if !code.is_empty() {
+            command.arg("--").args(code);
+        }
+        run(&mut command)?;
         Ok(built)
     }
 }
