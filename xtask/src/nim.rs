@@ -1,4 +1,4 @@
-//! `cargo xtask nim`: a Nim program with Nim's own collector, whose every block comes from libknoll.so.
+//! `cargo xtask nim`: Nim programs on libknoll.so: its malloc under Nim's own collector, and its cells.
 //!
 //! - `examples/nim/work.nim` is built by Debian's Nim with `--mm:orc -d:useMalloc`: cyclic graphs, tables,
 //!   strings, JSON, memory by hand. It runs on libc's malloc, linked to libknoll.so, and with
@@ -7,6 +7,8 @@
 //!   left, and how often it called malloc, calloc, realloc and free for how many bytes. The statistics
 //!   come from `examples/nim/count_malloc.c`, which also verifies every block that it hands on.
 //! - Whose `malloc` a run had is asked of the loader: a run that went past Knoll is a failure.
+//! - `examples/nim/cells.nim` counts by Knoll instead (`--mm:arc`, `knoll.nim` is the binding): its cycles,
+//!   which Nim would leak, leave no cell behind.
 
 use crate::util::{self, announce, build_shared, capture, note, program, root, work_dir, Tally};
 use anyhow::{bail, Context, Result};
@@ -59,23 +61,47 @@ pub fn run(args: Args) -> Result<()> {
         });
         tally.record(format!("work.nim, {name}: prints the same, asks the same of malloc"), verdict);
     }
+    tally.record("cells.nim: Knoll counts Nim's cells and collects their cycles", cells(&work, &library));
     tally.finish()
 }
 
-/// Compiles the program, with Knoll's library before libc if one is given.
+/// Compiles `work.nim`, with Knoll's library before libc if one is given.
 fn build(work: &Path, name: &str, library: Option<&Path>) -> Result<PathBuf> {
-    let output = work.join(name);
-    let mut nim = program("nim", ["compile", "--mm:orc", "--define:useMalloc", "--define:release", "--threads:off"]);
-    nim.args(["--hints:off", "--warnings:off", "--skipUserCfg", "--skipParentCfg"]);
-    nim.arg("--passL:-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free");
+    let mut flags = vec!["--mm:orc".to_owned()];
+    flags.push("--passL:-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free".to_owned());
     if let Some(library) = library {
-        let directory = library.parent().context("where is the library?")?.display().to_string();
-        nim.arg(format!("--passL:-L{directory} -Wl,--no-as-needed -lknoll -Wl,-rpath,{directory}"));
+        flags.push(link(library)?);
     }
+    compile(work, name, "work.nim", &flags)
+}
+
+/// The linker's options for a program on libknoll.so.
+fn link(library: &Path) -> Result<String> {
+    let directory = library.parent().context("where is the library?")?.display();
+    Ok(format!("--passL:-L{directory} -Wl,--no-as-needed -lknoll -Wl,-rpath,{directory}"))
+}
+
+fn compile(work: &Path, name: &str, source: &str, flags: &[String]) -> Result<PathBuf> {
+    let output = work.join(name);
+    let mut nim = program("nim", ["compile", "--define:useMalloc", "--define:release", "--threads:off"]);
+    nim.args(["--hints:off", "--warnings:off", "--skipUserCfg", "--skipParentCfg"]).args(flags);
     nim.arg(format!("--nimcache:{}", work.join(format!("{name}-cache")).display()));
     nim.arg(format!("--out:{}", output.display()));
-    util::run(nim.arg(root().join("examples/nim/work.nim")))?;
+    util::run(nim.arg(root().join("examples/nim").join(source)))?;
     Ok(output)
+}
+
+/// What `cells.nim` computes, and that no cell is left.
+const CELLS: &str = "list: sum 499999500000\nchurn: 15193 references\nbytes that cells take: 0\n";
+
+fn cells(work: &Path, library: &Path) -> Result<()> {
+    let include = format!("--passC:-I{}", root().join("include").display());
+    let flags = ["--mm:arc".to_owned(), include, link(library)?];
+    let told = run_once(&compile(work, "cells", "cells.nim", &flags)?, None)?.told;
+    if told != CELLS {
+        bail!("it printed\n{told}");
+    }
+    Ok(())
 }
 
 fn run_once(executable: &Path, preload: Option<&Path>) -> Result<Run> {
