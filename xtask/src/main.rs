@@ -11,6 +11,7 @@ mod fuzz;
 mod grain;
 mod header;
 mod install;
+mod lisp;
 mod localise;
 mod miri;
 mod nim;
@@ -59,6 +60,8 @@ enum Command {
     Header(header::Args),
     /// Install library, header, pkg-config and CMake files
     Install(install::Args),
+    /// Run the Lisp of examples/lisp, whose objects are counted cells, here and in the emulated Cortex-M4
+    Lisp(lisp::Args),
     /// Real programs with LD_PRELOAD=libknoll.so, next to the same without
     Preload(preload::Args),
     /// Verify what the project promises about itself: links, licences, nothing unfinished
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Grain(args) => grain::run(args),
         Command::Header(args) => header::run(args),
         Command::Install(args) => install::run(args),
+        Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Run(args) => run::run(args),

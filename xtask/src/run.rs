@@ -33,7 +33,8 @@ use map::HeapMap;
 use picture::{Caption, Panel};
 use std::path::PathBuf;
 use std::time::Duration;
-use tables::{grouped, kilobytes, Column};
+pub(crate) use tables::grouped;
+use tables::{kilobytes, Column};
 
 /// Run Lua on Knoll, on this machine and in the emulated Cortex-M4, and report side by side.
 #[derive(clap::Args)]
@@ -174,7 +175,7 @@ fn quote(output: &[u8]) {
 }
 
 /// Fails, naming the first line that differs.
-fn same_output(title: &str, expected: &[u8], output: &[u8]) -> Result<()> {
+pub(crate) fn same_output(title: &str, expected: &[u8], output: &[u8]) -> Result<()> {
     if expected == output {
         return Ok(());
     }
@@ -183,10 +184,10 @@ fn same_output(title: &str, expected: &[u8], output: &[u8]) -> Result<()> {
     for (number, line) in expected.lines().enumerate() {
         let other = theirs.next().unwrap_or("(no such line)");
         if other != line {
-            bail!("{title}: output differs in line {}\n  this machine: {line}\n  there:        {other}", number + 1);
+            bail!("{title}: output differs in line {}\n  expected: {line}\n  printed:  {other}", number + 1);
         }
     }
-    bail!("{title}: output goes on after the last line that this machine printed")
+    bail!("{title}: output goes on after the last line that was expected")
 }
 
 /// The second run of a firmware: log and snapshot, checked against each other and against the first run.
