@@ -58,12 +58,11 @@ pub const fn is_reference(value: usize) -> bool {
 /// `object` is aligned to a word and `words` words of it may be read.
 pub unsafe fn references(object: *const usize, words: usize) -> Range<usize> {
     let word = |index: usize| {
-        // SAFETY: the caller's word; anything may stand there.
-        if index < words {
-            unsafe { object.wrapping_add(index).read() }
-        } else {
-            0
+        if index >= words {
+            return 0;
         }
+        // SAFETY: the caller's word; anything may stand there.
+        unsafe { object.wrapping_add(index).read() }
     };
     let (length_at, first) = match word(0) {
         tag::VARIANT => (4, 5),
