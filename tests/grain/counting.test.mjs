@@ -112,6 +112,20 @@ test("decRef of a count of zero is Grain's DecRefError, and traps", () => {
   assert.equal(grain.liveCells(), 0);
 });
 
+test("a program may make mistakes for ever: a trap leaves the stack as it was", () => {
+  const at = grain.tuple(simple(1));
+  const kept = grain.tuple(simple(2));
+  grain.decRef(at);
+  for (let i = 0; i < 20000; i++) {
+    for (const [call, value] of [["decRef", at], ["free", at], ["incRef", kept + 16], ["refCount", 0xfffffff0]]) {
+      assert.throws(() => grain[call](value), WebAssembly.RuntimeError);
+    }
+  }
+  assert.ok(grain.errorStatus() < 0);
+  grain.decRef(kept);
+  assert.equal(grain.liveCells(), 0);
+});
+
 test("throwOnError(0): the mistake changes nothing and leaves its status", () => {
   grain.throwOnError(0);
   const at = grain.tuple(simple(1));
