@@ -99,6 +99,13 @@ fn install(prefix: &Path, destdir: &str) -> Result<()> {
 /// What `examples/c/quickstart.c` prints on every target.
 const EXPECTED: &str = "still there: 99\ntold: double free\nused 0, blocks 0, check: ok\n";
 
+/// What `examples/c/counted.c` prints.
+const COUNTED: &str = "references to ada: 3\nburied without a collection: 0\n\
+                       3 person and 2 list, closed by person.parent\nburied: 3, in use: 0 bytes, check: ok\n";
+
+/// The examples that both libraries are used with, and what they print.
+const EXAMPLES: [(&str, &str); 2] = [("quickstart", EXPECTED), ("counted", COUNTED)];
+
 fn check() -> Result<()> {
     let directory = work_dir("package")?;
     std::fs::remove_dir_all(&directory)?;
@@ -143,16 +150,23 @@ fn gcc(compiler: &str, output: &Path, source: &str) -> Command {
 fn with_pkg_config(directory: &Path, prefix: &Path) -> Result<()> {
     let mut ask = program("pkg-config", ["--cflags", "--libs", "knoll"]);
     let flags = capture(ask.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")))?;
-    let output = directory.join("with-pkg-config");
-    util::run(gcc("gcc", &output, "examples/c/quickstart.c").arg("-std=c11").args(flags.split_whitespace()))?;
-    prints(Command::new(&output).env("LD_LIBRARY_PATH", prefix.join("lib")), EXPECTED)
+    for (example, expected) in EXAMPLES {
+        let output = directory.join(format!("{example}-with-pkg-config"));
+        let mut compile = gcc("gcc", &output, &format!("examples/c/{example}.c"));
+        util::run(compile.arg("-std=c11").args(flags.split_whitespace()))?;
+        prints(Command::new(&output).env("LD_LIBRARY_PATH", prefix.join("lib")), expected)?;
+    }
+    Ok(())
 }
 
 fn with_archive(directory: &Path, prefix: &Path) -> Result<()> {
-    let output = directory.join("with-archive");
-    let mut compile = gcc("gcc", &output, "examples/c/quickstart.c");
-    util::run(compile.arg("-std=c11").arg("-I").arg(prefix.join("include")).arg(prefix.join("lib/libknoll.a")))?;
-    prints(&mut Command::new(&output), EXPECTED)
+    for (example, expected) in EXAMPLES {
+        let output = directory.join(format!("{example}-with-archive"));
+        let mut compile = gcc("gcc", &output, &format!("examples/c/{example}.c"));
+        util::run(compile.arg("-std=c11").arg("-I").arg(prefix.join("include")).arg(prefix.join("lib/libknoll.a")))?;
+        prints(&mut Command::new(&output), expected)?;
+    }
+    Ok(())
 }
 
 /// The header from C++: the status is an enumeration there, and an allocation needs a cast.
@@ -160,7 +174,7 @@ fn with_cplusplus(directory: &Path, prefix: &Path) -> Result<()> {
     let source = directory.join("heap.cpp");
     std::fs::write(
         &source,
-        "#include <knoll.h>\n#include <cstdio>\nalignas(16) static unsigned char memory[4096];\n\
+        "#include <knoll.h>\n#include <knoll/nim.h>\n#include <knoll/grain.h>\n#include <cstdio>\nalignas(16) static unsigned char memory[4096];\n\
          int main() {\n  KnHeap *heap = kn_heap_create(memory, sizeof memory);\n\
          \x20 auto *bytes = static_cast<char *>(kn_heap_malloc(heap, 10));\n  kn_heap_free(heap, bytes);\n\
          \x20 KnStatus status = kn_heap_check(heap);\n  std::puts(kn_status_str(status));\n\

@@ -1,7 +1,7 @@
 //! `cargo xtask rules`: what the project promises about itself and a machine can verify.
 //!
 //! - Links in documents lead to files that are there.
-//! - The C program in README.md compiles and prints what it says.
+//! - The C programs in README.md compile and print what they say.
 //! - No package of the workspace, at any depth, is under a licence of the GPL family alone.
 //! - No unfinished business is marked in the source, no test is switched off, no lint silenced wholesale,
 //!   and no file names a directory of one developer's machine.
@@ -23,7 +23,7 @@ pub fn run(_: Args) -> Result<()> {
     note(format!("{} files", files.len()));
     let mut tally = Tally::default();
     tally.record("links in documents lead somewhere", links(&files));
-    tally.record("README.md: the C program does what it says", readme_program());
+    tally.record("README.md: the C programs do what they say", readme_programs());
     tally.record("licences: nothing of the workspace is GPL", licences());
     tally.record("nothing is unfinished, switched off or silenced", forbidden(&files));
     tally.finish()
@@ -60,21 +60,29 @@ fn links(files: &[PathBuf]) -> Result<()> {
     failures(broken)
 }
 
-/// The first C block of README.md, compiled with the archive and run.
-fn readme_program() -> Result<()> {
+/// What the C programs of README.md print, in their order.
+const PRINTED: &[&str] = &["still there: 99\ntold: double free\n", "collect\nbye, 2 of them\n"];
+
+/// The C programs of README.md, compiled with the archive and run.
+fn readme_programs() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
-    let block = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    let blocks = readme.split("```c\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let programs: Vec<&str> = blocks.filter(|block| block.contains("int main(")).collect();
+    if programs.len() != PRINTED.len() {
+        bail!("README.md has {} C programs", programs.len());
+    }
     let directory = work_dir("readme")?;
-    let source = directory.join("readme.c");
-    std::fs::write(&source, block.context("README.md has no C block")?)?;
-    let target = util::host()?;
-    let archive = dist::package(&target, &directory)?;
-    let output = directory.join("readme");
-    let mut compile = program("gcc", ["-std=c11", "-Wall", "-Werror", "-o"]);
-    util::run(compile.arg(&output).arg(&source).arg("-I").arg(&directory).arg(archive))?;
-    let printed = capture(&mut Command::new(&output))?;
-    if printed != "still there: 99\ntold: double free\n" {
-        bail!("it printed\n{printed}");
+    let archive = dist::package(&util::host()?, &directory)?;
+    for (number, (text, expected)) in programs.iter().zip(PRINTED).enumerate() {
+        let source = directory.join(format!("readme-{number}.c"));
+        std::fs::write(&source, text)?;
+        let output = directory.join(format!("readme-{number}"));
+        let mut compile = program("gcc", ["-std=c11", "-Wall", "-Werror", "-o"]);
+        util::run(compile.arg(&output).arg(&source).arg("-I").arg(&directory).arg(&archive))?;
+        let printed = capture(&mut Command::new(&output))?;
+        if printed != *expected {
+            bail!("it printed\n{printed}");
+        }
     }
     Ok(())
 }
