@@ -52,7 +52,7 @@ const STATE_OF: u32 = (1 << STATE_BITS) - 1;
 /// Not reached, by life or by a dive.
 const UNSEEN: u32 = 0;
 const ALIVE: u32 = 1;
-/// Waits for destruction: what it refers to is garbage if nothing else does, but it is none itself.
+/// Waits for destruction: what only it refers to is garbage, but it is not told itself.
 const WAITING: u32 = 2;
 const LISTED: u32 = 3;
 const OPEN: u32 = 4;
@@ -138,7 +138,8 @@ impl Counted {
     }
 
     /// Calls `visit` with each reference that a cell holds: the number of its slot, as [`slot`] counts them
-    /// and the trace callback after them, and what it refers to.
+    /// and the trace callback after them, and what it refers to. Of a dying cell only what data tells of:
+    /// its callbacks expect a living one, or have done their work.
     ///
     /// # Safety
     /// `object` is a cell of this state, alive or waiting; `visit` does not change cells.
@@ -155,7 +156,7 @@ impl Counted {
             for n in 0..named {
                 look(n, slot(record, object, n).read());
             }
-            if (*this).traced_types && is_traced(record) {
+            if (*this).traced_types && is_traced(record) && (*header(object)).word & DEAD != DEAD {
                 let mut n = named;
                 by_callback(record, object, &mut |slot| {
                     look(n, slot.read());
