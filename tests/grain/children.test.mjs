@@ -210,7 +210,25 @@ test("step: a large ring is collected in slices of 100, while the program goes o
   assert.equal(grain.liveCells(), 0);
 });
 
-test("a random graph of all kinds: after the last reference and a collection nothing is left", () => {
+/** Collects until nothing waits, whatever the mode. */
+function settle() {
+  grain.runOrc();
+  grain.configure(0, 0, 0, 0);
+  grain.runOrc();
+}
+
+/** KN_GC_TORTURE: a collection and a check at each allocation. */
+const TORTURE = 16;
+const MODES = {
+  "by default": [60000, 0, 0, 0, 0],
+  "in slices of 50": [60000, 0, 0, 50, 0],
+  "with at most 3 frees a call": [60000, 0, 0, 0, 3],
+  "in slices of 7, with at most 1 free a call": [60000, 0, 10, 7, 1],
+  "tortured": [1200, TORTURE, 0, 0, 0],
+};
+
+const graph = (steps, ...settings) => {
+  assert.equal(grain.configure(...settings), 0);
   let seed = 12345;
   const random = (below) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) % 65536 % below;
   const kinds = Object.values(COMPOSITES);
@@ -221,7 +239,7 @@ test("a random graph of all kinds: after the last reference and a collection not
     return { at: kinds[kind](simple(0), simple(0), simple(0)), first: first[kind] };
   };
   for (let i = 0; i < 400; i++) nodes.push(born());
-  for (let step = 0; step < 60000; step++) {
+  for (let step = 0; step < steps; step++) {
     const index = random(nodes.length);
     const node = nodes[index];
     if (step % 9 === 0) {
@@ -234,9 +252,9 @@ test("a random graph of all kinds: after the last reference and a collection not
       grain.set(node.at, slot, grain.incRef(target));
       grain.decRef(old);
     }
-    if (step % 10000 === 0) assert.equal(grain.check(), 0);
+    if (step % (steps / 6) === 0) assert.equal(grain.check(), 0);
   }
-  grain.runOrc();
+  settle();
   // What a naive walk reaches from the 400 is what may live.
   const seen = new Set();
   const queue = nodes.map((node) => node.at);
@@ -249,5 +267,11 @@ test("a random graph of all kinds: after the last reference and a collection not
   }
   assert.equal(grain.liveCells(), seen.size);
   nodes.forEach((node) => grain.decRef(node.at));
-  grain.runOrc();
-});
+  settle();
+};
+
+for (const [mode, settings] of Object.entries(MODES)) {
+  test(`a random graph of all kinds, ${mode}: exactly what a naive walk reaches lives; at the end nothing`, () => {
+    graph(...settings);
+  });
+}

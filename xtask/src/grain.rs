@@ -5,6 +5,7 @@
 //! - `tests/grain/*.test.mjs` are run on it, each with a fresh instance for each test. The last line is
 //!   `N passed, N failed`; the cases are the tests.
 //! - A module for speed and one for size are built; the tests run on both.
+//! - Without `--check` it also prints how many bytes objects take, here and with Grain's own allocator.
 
 use crate::header::exported_functions;
 use crate::util::{self, announce, capture, note, program, root, toolchain_bin, work_dir, Library, Tally};
@@ -54,7 +55,9 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     if !args.check {
-        println!("{}", shown(&work_dir("grain")?.join("grain.wasm")));
+        let mut figures = program("node", ["tests/grain/figures.mjs"]);
+        figures.env("KNOLL_GRAIN_WASM", work_dir("grain")?.join("grain.wasm"));
+        println!("\nBytes of memory for an object\n\n{}", capture(&mut figures)?);
     }
     tally.finish()
 }
