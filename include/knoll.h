@@ -280,7 +280,7 @@ typedef struct KnGcStats {
   size_t visited;
   /** Cells freed by collections. */
   size_t freed;
-  /** Most cells visited by one call. */
+  /** Most cells visited by one call since GC_configure. */
   size_t longest;
 } KnGcStats;
 
@@ -878,10 +878,11 @@ static inline void *GC_refInline(void *object)
 static inline void GC_unrefInline(void *object)
 {
   if (object != NULL) {
-    uint32_t word = kn_cell_load(object) - 32u;
-    if ((int32_t)word < 32) {
+    uint32_t before = kn_cell_load(object);
+    if ((int32_t)before < 64) {
       GC_unrefSpecial(object);
     } else {
+      uint32_t word = before - 32u;
       *kn_cell_word(object) = word | 2u;
       if ((word & 5u) == 0) {
         GC_firstRoot(object);
@@ -908,6 +909,12 @@ static inline void *GC_moveInline(void **slot)
     GC_moveSpecial(object);
   }
   return object;
+}
+
+/* GC_typeOf in line; not for NULL. */
+static inline KnTypeId GC_typeOfInline(const void *object)
+{
+  return ((const uint32_t *)object)[-1] & 0x3FFFu;
 }
 
 /* ==============================================================================================

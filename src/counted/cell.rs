@@ -10,7 +10,7 @@
 //!   word  +---+-----------------------------+-------+--------+------+------+
 //!         | S | count                       | state |acyclic |purple| root |   S = 0
 //!         +---+-----------------------------+-------+--------+------+------+
-//!         | 1 | all ones                    | 00    immortal               |
+//!         | 1 | a one, zeros                | 00    immortal               |
 //!         | 1 | count                       | 01    shared: counted atomically
 //!         | 1 | index of its entry          | 10    under search (search.rs)
 //!         | 1 | link                        | 11 0  waiting for destruction
@@ -47,7 +47,8 @@ pub(crate) const SEARCHED: u32 = SPECIAL | 2 << 3;
 pub(crate) const DEAD: u32 = SPECIAL | 3 << 3;
 pub(crate) const RUNNING: u32 = DEAD | 4;
 pub(crate) const FREE: u32 = DEAD | 5;
-pub(crate) const IMMORTAL: u32 = !(ONE - 1);
+/// Counting it up or down leaves it negative.
+pub(crate) const IMMORTAL: u32 = SPECIAL | 1 << 30;
 /// The count in any word that has one.
 pub(crate) const COUNT: u32 = !(SPECIAL | (ONE - 1));
 
@@ -114,6 +115,12 @@ pub(crate) unsafe fn reseal(object: *mut u8) {
     }
 }
 
+/// The kind of a cell whose block of its own went back to the heap: certainly not sealed.
+#[inline(always)]
+pub(crate) fn dead_single(object: *const u8) -> u32 {
+    !seal(object) & !0xFFFF | SINGLE
+}
+
 /// Whether the seal is this address's. False for roots and waiting cells too: they carry none.
 ///
 /// # Safety
@@ -162,7 +169,7 @@ mod tests {
     fn a_link_survives_the_header() {
         let mut memory = [0u64; 2];
         let object = memory.as_mut_ptr().wrapping_add(1).cast::<u8>();
-        let most = if usize::BITS == 64 { 0x7FFF_FFFF_FFF8usize as u64 } else { 0xFFFF_FFF8 };
+        let most = if usize::BITS == 64 { 0x7FFF_FFFF_FFF8u64 } else { 0xFFFF_FFF8 };
         for bit in 3..47 {
             for address in [1u64 << bit, most - (1 << bit), most] {
                 let address = (address & most) as usize;

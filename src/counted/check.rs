@@ -13,7 +13,8 @@
 
 use core::sync::atomic::Ordering;
 
-use super::cell::{header, link, COUNT, DEAD, FREE, ONE, ROOT, SEARCHED, SHARED, SPECIAL, STATE};
+use super::cell::{header, link, COUNT, DEAD, ONE, ROOT, SEARCHED, SPECIAL, STATE};
+use super::count::is_living;
 use super::memory;
 use super::pages::owner;
 use super::search::Phase;
@@ -132,15 +133,15 @@ impl Counted {
         // SAFETY: the caller's word. The second pass takes back what the first did.
         unsafe {
             let mut edges = 0;
-            let sound = Self::each_reference(this, usize::MAX, |child, word| {
-                let enough = Self::word_of(this, child) & COUNT != 0 && word & (SPECIAL | STATE) != DEAD;
+            let sound = Self::each_reference(this, usize::MAX, |child| {
+                let enough = Self::word_of(this, child) & COUNT != 0;
                 if enough {
                     Self::adjust(this, child, ONE.wrapping_neg());
                     edges += 1;
                 }
                 enough
             });
-            Self::each_reference(this, edges, |child, _| {
+            Self::each_reference(this, edges, |child| {
                 Self::adjust(this, child, ONE);
                 true
             });
@@ -166,7 +167,7 @@ impl Counted {
     ///
     /// # Safety
     /// As [`Counted::check`].
-    unsafe fn each_reference(this: *mut Self, most: usize, mut visit: impl FnMut(*mut u8, u32) -> bool) -> bool {
+    unsafe fn each_reference(this: *mut Self, most: usize, mut visit: impl FnMut(*mut u8) -> bool) -> bool {
         let mut left = most;
         let mut sound = true;
         // SAFETY: the caller's word.
@@ -180,14 +181,18 @@ impl Counted {
                     if child.is_null() || !sound || left == 0 {
                         return;
                     }
+                    if !is_living(child) {
+                        sound = false;
+                        return;
+                    }
                     let word = (*header(child)).word;
-                    let other = word & SPECIAL != 0 && word & (SPECIAL | STATE) != SEARCHED && word & DEAD != DEAD;
+                    let other = word & SPECIAL != 0 && word & (SPECIAL | STATE) != SEARCHED;
                     // Immortal and shared cells are not counted here; another state's are its own business.
-                    if other || word != FREE && word & (SPECIAL | STATE) != SHARED && owner(child) != this {
+                    if other || owner(child) != this {
                         return;
                     }
                     left -= 1;
-                    sound = visit(child, word);
+                    sound = visit(child);
                 });
                 sound && left > 0
             });

@@ -268,11 +268,14 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             let mut in_vain = 0;
-            for _ in 0..ROUNDS {
+            for round in 0..ROUNDS {
                 Self::destroy_waiting(this, u32::MAX);
                 Self::run_search(this, usize::MAX, used);
                 Self::destroy_waiting(this, u32::MAX);
                 if (*this).roots.len == 0 && !(*this).unlisted {
+                    if round == 0 {
+                        Self::adapt(this, 0, 0);
+                    }
                     break;
                 }
                 let (visited, freed) = ((*this).visited, (*this).freed);
@@ -296,6 +299,9 @@ impl Counted {
     unsafe fn look_at_everything(this: *mut Self, used: &mut usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
+            if (*this).unlisted && (*this).traced_types {
+                Self::list_unlisted(this);
+            }
             let quarter = Self::cells(this) / 4;
             let traced = (*this).traced_types;
             let many = !traced && (*this).roots.len > quarter.max(SMALL);

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!   word + 1, not purple   < 0 ?  --> special_ref      (signed: special words are negative)
-//!   word - 1               < 1 ?  --> special_release
+//!   word                   < 2 ?  --> special_release
 //!                          purple; neither root nor acyclic ? --> first_root
 //! ```
 //! Costs: O(1), but for what a last reference sets free, and for the collection that a root may start.
@@ -16,8 +16,8 @@
 use core::ptr::null_mut;
 
 use super::cell::{
-    header, load_word, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE, ROOT, RUNNING,
-    SEARCHED, SHARED, SINGLE, SPECIAL, STATE, TYPE,
+    dead_single, header, load_word, sealed, type_id, ACYCLIC, COUNT, DEAD, FREE, IMMORTAL, KN_IMMORTAL, ONE, PURPLE,
+    ROOT, RUNNING, SEARCHED, SHARED, SINGLE, SPECIAL, STATE, TYPE,
 };
 use super::pages::{bytes_of, likely_page, owner};
 use super::shared;
@@ -62,6 +62,9 @@ unsafe fn find_unsealed(object: *const u8) -> Found {
     // SAFETY: as there; a page is recognised before its record is believed.
     unsafe {
         let word = load_word(object);
+        if (*header(object)).kind == dead_single(object) {
+            return Found::Dead;
+        }
         // Those with a block of their own keep their seals, but while they wait.
         if (*header(object)).kind & SINGLE != 0 && word != FREE {
             return if word & RUNNING == DEAD { Found::Dead } else { Found::Foreign };
@@ -75,6 +78,30 @@ unsafe fn find_unsealed(object: *const u8) -> Found {
         }
         Found::Foreign
     }
+}
+
+/// As [`find`]; a cell whose destroy runs is dead as long as nothing refers to it.
+///
+/// # Safety
+/// As [`find`].
+unsafe fn find_counted(object: *const u8) -> Found {
+    // SAFETY: the caller's word.
+    unsafe {
+        let found = find(object);
+        if found == Found::Cell && load_word(object) & !PURPLE == RUNNING {
+            return Found::Dead;
+        }
+        found
+    }
+}
+
+/// Whether a reference to `object` is one to a cell that lives, or whose destroy runs.
+///
+/// # Safety
+/// As [`find`].
+pub(super) unsafe fn is_living(object: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe { find(object) == Found::Cell && load_word(object) & FREE != FREE }
 }
 
 /// Tells of a pointer that is no living cell's; true if it is one.
@@ -201,10 +228,11 @@ pub unsafe fn release(object: *mut u8) {
 pub(super) unsafe fn count_down(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        let word = load_word(object).wrapping_sub(ONE);
-        if (word as i32) < ONE as i32 {
+        let before = load_word(object);
+        if (before as i32) < 2 * ONE as i32 {
             return special_release(object);
         }
+        let word = before - ONE;
         (*header(object)).word = word | PURPLE;
         if word & (ROOT | ACYCLIC) == 0 {
             first_root(object);
@@ -342,7 +370,7 @@ pub unsafe fn dec_ref(object: *mut u8) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
         if !object.is_null() {
-            match find(object) {
+            match find_counted(object) {
                 Found::Cell => count_down(object),
                 Found::Dead => {
                     port::report(KnStatus::DoubleFree, object, c"DecRefError: Reference count of zero");
@@ -362,7 +390,7 @@ pub unsafe fn dec_ref_ignore_zeros(object: *mut u8) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe {
         if !object.is_null() {
-            match find(object) {
+            match find_counted(object) {
                 Found::Cell => count_down(object),
                 Found::Dead => {}
                 found => refuse(object, found, c"GC_decRefIgnoreZeros"),

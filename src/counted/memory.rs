@@ -108,9 +108,19 @@ impl Source {
 /// `address` is that of a live cell of a heap; `heap` is that heap, or null for the process heap.
 #[inline(always)]
 pub(crate) unsafe fn at(heap: *mut KnHeap, address: usize) -> *mut u8 {
-    if cfg!(miri) {
-        // SAFETY: the caller's word.
-        return unsafe { KnHeap::pointer_to(heap, address) };
+    #[cfg(not(miri))]
+    {
+        let _ = heap;
+        core::ptr::with_exposed_provenance_mut(address)
     }
-    core::ptr::with_exposed_provenance_mut(address)
+    #[cfg(miri)]
+    {
+        if heap.is_null() {
+            let heap = crate::hosted::process_heap();
+            // SAFETY: the caller's word; the lock keeps the chain of regions from changing.
+            return crate::port::with_lock(|| unsafe { KnHeap::pointer_to(heap, address) }).unwrap_or(heap.cast());
+        }
+        // SAFETY: the caller's word.
+        unsafe { KnHeap::pointer_to(heap, address) }
+    }
 }

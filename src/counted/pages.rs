@@ -23,7 +23,7 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{header, CellHeader, FREE, HEADER, SINGLE};
+use super::cell::{dead_single, header, CellHeader, FREE, HEADER, SINGLE};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::types::{KnType, KnTypeId, Record, KN_TYPE_SHARED, VARIABLE};
@@ -523,7 +523,7 @@ impl Counted {
                 (*(*this).singles).previous = single;
             }
             (*this).singles = single;
-            (*this).single_bytes += bytes;
+            (*this).single_bytes += size_of::<Single>() + bytes;
             // In place of a page's cell of another size.
             if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, (*record).size as usize) {
                 (*record).vary();
@@ -631,8 +631,8 @@ impl Counted {
             if !next.is_null() {
                 (*next).previous = previous;
             }
-            (*this).single_bytes -= bytes;
-            (*header(object)).word = FREE;
+            (*this).single_bytes -= size_of::<Single>() + bytes;
+            header(object).write(CellHeader { word: FREE, kind: dead_single(object) });
             (*this).source.give(single.cast());
         }
     }

@@ -19,7 +19,7 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{header, reseal, ROOT, SINGLE};
+use super::cell::{header, reseal, ACYCLIC, PURPLE, ROOT, SINGLE, SPECIAL};
 use super::pages::single_of;
 use super::state::Counted;
 
@@ -146,6 +146,20 @@ impl Counted {
                 Self::place_root(this, hole, list.wrapping_add(last).read());
             }
             reseal(object);
+        }
+    }
+
+    /// Registers the candidates that could not be, now that there may be memory.
+    ///
+    /// # Safety
+    /// No search is under way.
+    pub(super) unsafe fn list_unlisted(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).unlisted = !Self::each_cell(this, |cell| {
+                let word = (*header(cell)).word;
+                word & (SPECIAL | ACYCLIC | ROOT | PURPLE) != PURPLE || Self::push_root(this, cell)
+            });
         }
     }
 

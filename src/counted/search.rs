@@ -739,6 +739,10 @@ impl Counted {
                 return;
             }
             let Some(index) = Self::entry_of(this, object, word) else { return };
+            // It may wait: what it refers to is alive until it is destroyed.
+            if (*this).search.phase <= Phase::Blacken {
+                Self::each_slot(this, object, |slot| Self::reach(this, slot));
+            }
             let entry = Self::entry(this, index);
             if (*entry).word & COLOUR == GRAY {
                 (*this).search.total -= (*entry).trial as usize;

@@ -83,7 +83,7 @@ pub struct KnGcStats {
     pub visited: usize,
     /// Cells freed by collections.
     pub freed: usize,
-    /// Most cells visited by one call.
+    /// Most cells visited by one call since GC_configure.
     pub longest: usize,
 }
 
@@ -157,6 +157,7 @@ impl Counted {
             (*this).threshold = settings.threshold;
             (*this).busy_new = settings.busy_new();
             (*this).futile = 0;
+            (*this).longest = 0;
             Self::adopt_mode(this);
             Self::plan_growth(this);
             Self::set_trip(this);

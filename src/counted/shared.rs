@@ -205,7 +205,7 @@ pub(super) unsafe fn give(object: *mut u8) {
     unsafe {
         let single = single_of(object);
         tally((*single).descriptor(), (*single).bytes(), false);
-        (*header(object)).word = super::cell::FREE;
+        header(object).write(CellHeader { word: super::cell::FREE, kind: super::cell::dead_single(object) });
         Source::new(null_mut()).give(single.cast());
     }
 }

@@ -80,7 +80,8 @@ impl Counted {
                 let word = (*header(cell)).word;
                 if is_candidate(word) {
                     seen += 1;
-                    if word & STATE != UNSEEN {
+                    // One with a trace callback may have lost all its references to what goes.
+                    if word & STATE != UNSEEN && word & COUNT != 0 {
                         (*header(cell)).word = word & !STATE;
                         return true;
                     }
@@ -99,7 +100,7 @@ impl Counted {
             if !(*this).traced_types {
                 Self::clear_roots(this);
             }
-            (*this).unlisted = false;
+            (*this).unlisted &= (*this).traced_types;
             Some(found)
         }
     }
