@@ -130,7 +130,6 @@ pub(crate) unsafe fn leave(state: *mut c_void) -> bool {
 /// Calls `visit` with each state in the list, its thread alive or not. Their threads go on meanwhile:
 /// only what is atomic, and what its owner changes in [`exclusively`], may be read. `visit` must not
 /// call the program, nor wait for anything.
-#[allow(dead_code)]
 pub(crate) fn each(visit: &mut dyn FnMut(*mut c_void)) {
     exclusively(|| {
         let mut member = FIRST.load(Ordering::Acquire);

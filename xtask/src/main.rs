@@ -16,6 +16,7 @@ mod localise;
 mod miri;
 mod nim;
 mod preload;
+mod races;
 mod rules;
 mod run;
 mod size;
@@ -64,6 +65,8 @@ enum Command {
     Lisp(lisp::Args),
     /// Real programs with LD_PRELOAD=libknoll.so, next to the same without
     Preload(preload::Args),
+    /// Run the tests with threads under ThreadSanitizer
+    Races(races::Args),
     /// Verify what the project promises about itself: links, licences, nothing unfinished
     Rules(rules::Args),
     /// Run Lua on Knoll, here and in the emulated Cortex-M4, and report side by side
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Install(args) => install::run(args),
         Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
+        Command::Races(args) => races::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Run(args) => run::run(args),
         Command::Size(args) => size::run(args),

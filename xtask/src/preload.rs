@@ -6,6 +6,9 @@
 //!   double free, and its thread-local storage is what works in a library that is loaded late.
 //! - `fixtures/preload_conform.c` checks malloc's contract edge by edge, memory used up included;
 //!   `fixtures/preload_stress.c` threads and forks. Both also pass on libc's malloc: they are fair.
+//! - `fixtures/counted_threads.c` counts objects in many threads, with fork and with ends of threads; it
+//!   is linked with libknoll.so, and with libknoll.a, where malloc is libc's. `fixtures/counted_late.c`
+//!   loads libknoll.so when its threads run already.
 //! - A program that this machine lacks is named and counts as a failure.
 
 use crate::util::{self, announce, capture, note, program, root, run as run_aloud, work_dir, Tally};
@@ -204,11 +207,8 @@ pub fn run(args: Args) -> Result<()> {
     }
     if wanted("conform") {
         announce("malloc's contract, edge by edge: first libc's own, then Knoll");
-        conformance(&conform, None).context("on libc's malloc: the checks are not fair")?;
-        match conformance(&conform, Some(&library)) {
-            Ok(checks) => checks.into_iter().for_each(|(name, outcome)| tally.record(name, outcome)),
-            Err(error) => tally.record("preload_conform", Err(error)),
-        }
+        is_fair(&conform)?;
+        record_all(&mut tally, "preload_conform", outcomes(&conform, &[], Some(&library)));
     }
     if wanted("stress") {
         announce("threads and forks: first libc's own, then Knoll");
@@ -217,15 +217,46 @@ pub fn run(args: Args) -> Result<()> {
             tally.record(format!("preload_stress on Knoll, run {number}"), succeeds(&stress, Some(&library)));
         }
     }
+    if wanted("counted") {
+        announce("counted objects in threads: on libknoll.so, then on libknoll.a beside libc's malloc");
+        for (kind, library) in [("so", &library), ("a", &util::build_static(None, &[])?)] {
+            let program = compile_with("counted_threads", &work, kind, Some(library))?;
+            let fixture = format!("counted_threads on libknoll.{kind}");
+            let checks = outcomes(&program, &[], None);
+            let named = |(name, outcome)| (format!(".{kind}: {name}"), outcome);
+            record_all(&mut tally, &fixture, checks.map(|checks| checks.into_iter().map(named).collect()));
+        }
+        let late = compile("counted_late", &work)?;
+        record_all(&mut tally, "counted_late", outcomes(&late, &[&library], None));
+    }
     tally.finish()
+}
+
+/// Notes the checks of a fixture, or why it did not come to its end.
+fn record_all(tally: &mut Tally, fixture: &str, checks: Result<Vec<(String, Result<()>)>>) {
+    match checks {
+        Ok(checks) => checks.into_iter().for_each(|(name, outcome)| tally.record(name, outcome)),
+        Err(error) => tally.record(fixture, Err(error)),
+    }
 }
 
 /// Compiles a fixture and returns the program's path.
 fn compile(name: &str, work: &Path) -> Result<PathBuf> {
+    compile_with(name, work, "libc", None)
+}
+
+/// Compiles a fixture under a name that says on what, and links it with Knoll if `library` is given.
+fn compile_with(name: &str, work: &Path, on: &str, library: Option<&Path>) -> Result<PathBuf> {
     let source = root().join("xtask/fixtures").join(name).with_extension("c");
-    let out = work.join(name);
+    let out = work.join(format!("{name}-{on}"));
     let flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread", "-o"];
-    run_aloud(program("cc", flags).arg(&out).arg(source))?;
+    let mut command = program("cc", flags);
+    command.arg(&out).arg("-I").arg(root().join("include")).arg(source).arg("-ldl");
+    if let Some(library) = library {
+        let directory = library.parent().context("a library lies in a directory")?;
+        command.arg(library).arg(format!("-Wl,-rpath,{}", directory.display()));
+    }
+    run_aloud(&mut command)?;
     Ok(out)
 }
 
@@ -348,26 +379,32 @@ fn last_words(conform: &Path, library: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The checks of `preload_conform`, as it names them.
-fn conformance(conform: &Path, library: Option<&Path>) -> Result<Vec<(String, Result<()>)>> {
-    let output = output(&program::<&str>(conform, []), library)?;
+/// The checks that a fixture does, as it names them, and how they went.
+fn outcomes(fixture: &Path, arguments: &[&Path], library: Option<&Path>) -> Result<Vec<(String, Result<()>)>> {
+    let output = output(&program(fixture, arguments), library)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut checks = Vec::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("ok ") {
             checks.push((name.to_owned(), Ok(())));
         } else if let Some(name) = line.strip_prefix("FAILED ") {
-            checks.push((name.to_owned(), Err(anyhow::anyhow!("see xtask/fixtures/preload_conform.c"))));
+            checks.push((name.to_owned(), Err(anyhow::anyhow!("see xtask/fixtures\n{told}"))));
         }
     }
     let failed = checks.iter().filter(|(_, outcome)| outcome.is_err()).count();
     if !text.ends_with(&format!("{failed} failed\n")) {
-        bail!("stopped in the middle: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    if library.is_none() && failed != 0 {
-        bail!("{failed} of {} fail:\n{text}", checks.len());
+        bail!("stopped in the middle: {}\n{text}{told}", output.status);
     }
     Ok(checks)
+}
+
+/// All checks of a fixture pass on libc's own malloc.
+fn is_fair(fixture: &Path) -> Result<()> {
+    for (name, outcome) in outcomes(fixture, &[], None)? {
+        outcome.with_context(|| format!("on libc's malloc, so the check is not fair: {name}"))?;
+    }
+    Ok(())
 }
 
 fn succeeds(path: &Path, library: Option<&Path>) -> Result<()> {
