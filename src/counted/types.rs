@@ -23,6 +23,7 @@ use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::cell::{ACYCLIC, HEADER, KEY, ONE, TYPE};
 use super::pages::{cell_bytes, class_of, SINGLE_CLASS};
+use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::KnTracer;
 use crate::heap::KnStatus;
@@ -94,6 +95,14 @@ impl KnType {
 pub(crate) const PLAIN: u32 = 1;
 /// Sizes differ from cell to cell, so `bytes` is counted.
 pub(crate) const VARIABLE: u32 = 2;
+/// Its cells lie in pages, have no callback and no array: their end is references released and memory
+/// given back.
+pub(crate) const SIMPLE: u32 = 64;
+/// What is freed is overwritten.
+pub(crate) const POISONED: u32 = 128;
+/// The descriptor's flags that are asked for often.
+pub(crate) const ARRAY: u32 = 256;
+pub(crate) const SHARED_TYPE: u32 = 512;
 /// Acyclic only until proven: a type that it names is not registered yet.
 const WAITING: u32 = 4;
 /// Mark of the search for a way back.
@@ -118,7 +127,8 @@ pub(crate) struct Record {
     pub bytes: AtomicUsize,
     pub offsets: *const u32,
     pub references: u32,
-    pub flags: u32,
+    /// Bytes of the payload in words of 8 bytes, which a new cell has zeroed.
+    pub clear: u32,
     pub descriptor: *const KnType,
     pub destroy: Option<unsafe extern "C" fn(object: *mut c_void)>,
 }
@@ -158,7 +168,8 @@ impl Record {
     /// One shared cell more or less.
     #[cfg(not(unix))]
     pub fn count_cell(&mut self, bytes: usize, more: bool) {
-        self.vary();
+        // SAFETY: a record of this thread's state.
+        unsafe { Self::vary(self) };
         self.count_bytes(bytes, more);
         if more {
             self.one_more();
@@ -175,18 +186,23 @@ impl Record {
         // SAFETY: the caller's word.
         let KnType { size, flags, ref_count, ref_offsets, destroy, trace, .. } = unsafe { descriptor.read() };
         let fixed = flags & (KN_TYPE_SHARED | KN_TYPE_ARRAY) == 0;
-        let plain = ref_count == 0 && trace.is_none() && destroy.is_none() && flags & KN_TYPE_ARRAY == 0;
+        let class = if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS };
+        let simple = class != SINGLE_CLASS && trace.is_none() && destroy.is_none();
+        let trait_if = |condition: bool, mark: u32| if condition { mark as u16 } else { 0 };
         Record {
             kind: KEY | id,
             word: ONE,
-            class: if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS },
-            traits: if plain { PLAIN as u16 } else { 0 },
+            class,
+            traits: trait_if(simple, SIMPLE)
+                | trait_if(simple && ref_count == 0, PLAIN)
+                | trait_if(flags & KN_TYPE_ARRAY != 0, ARRAY)
+                | trait_if(flags & KN_TYPE_SHARED != 0, SHARED_TYPE),
             size,
             live: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             offsets: ref_offsets,
             references: ref_count,
-            flags,
+            clear: size.next_multiple_of(8),
             descriptor,
             destroy,
         }
@@ -197,19 +213,38 @@ impl Record {
         u32::from(self.traits) & traits != 0
     }
 
+    /// # Safety
+    /// `this` is a record of a state of this thread. (By pointer: a reference to the whole record would be in
+    /// the way of dumps of other threads.)
     #[inline(always)]
-    pub fn add(&mut self, traits: u32) {
-        self.traits |= traits as u16;
+    pub unsafe fn add(this: *mut Self, traits: u32) {
+        // SAFETY: the caller's word.
+        unsafe { (*this).traits |= traits as u16 };
+    }
+
+    /// What is freed is overwritten, or no longer; that is not for the fast paths.
+    pub fn poison(&mut self, on: bool) {
+        if on {
+            self.add(POISONED);
+            self.traits &= !((SIMPLE | PLAIN) as u16);
+        } else {
+            self.traits &= !(POISONED as u16);
+        }
     }
 
     /// Size varies from now on.
-    pub fn vary(&mut self) {
-        if !self.has(VARIABLE) {
-            // SAFETY: a record of a state.
-            self.bytes.store(unsafe { Self::occupied(self) }, Relaxed);
-            self.add(VARIABLE);
-            // The fast path counts no bytes.
-            self.class = SINGLE_CLASS;
+    ///
+    /// # Safety
+    /// As [`Record::add`].
+    pub unsafe fn vary(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !(*this).has(VARIABLE) {
+                (*this).bytes.store(Self::occupied(this), Relaxed);
+                Self::add(this, VARIABLE);
+                // The fast path counts no bytes.
+                (*this).class = SINGLE_CLASS;
+            }
         }
     }
 }
@@ -376,11 +411,14 @@ impl Counted {
                 return 0;
             }
             Self::record(this, id).write(Record::of(descriptor, id));
+            if !(*this).settings.busy_new() {
+                (*this).ready = id + 1;
+            }
             if (*descriptor).trace.is_some() {
                 (*this).traced_types = true;
             }
-            if (*descriptor).flags & KN_TYPE_ARRAY != 0 {
-                (*Self::record(this, id)).vary();
+            if (*Self::record(this, id)).has(ARRAY) {
+                Record::vary(Self::record(this, id));
             }
             // Dumps of other threads read the number, and then the record.
             AtomicU32::from_ptr(&raw mut (*this).types).store(id + 1, Release);
@@ -435,13 +473,13 @@ impl Counted {
         unsafe {
             let record = Self::record(this, id);
             (*record).traits &= !(WAITING as u16);
-            let declared = (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
+            let declared = (*(*record).descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
             let acyclic = declared || Self::leads_nowhere(this, id);
             if acyclic || (*this).settings.arc() {
                 (*record).word |= ACYCLIC;
             }
             if acyclic {
-                (*record).add(INFERRED);
+                Record::add(record, INFERRED);
             }
         }
     }
@@ -463,7 +501,7 @@ impl Counted {
                 for each in 1..(*this).types {
                     let record = Self::record(this, each);
                     if (*record).has(REACHED) && !(*record).has(EXPANDED) {
-                        (*record).add(EXPANDED);
+                        Record::add(record, EXPANDED);
                         again = true;
                         answer = Self::expand(this, each, id);
                         if answer != Some(true) {
@@ -473,7 +511,7 @@ impl Counted {
                 }
             }
             if answer.is_none() {
-                (*Self::record(this, id)).add(WAITING);
+                Record::add(Self::record(this, id), WAITING);
             }
             answer == Some(true)
         }
@@ -490,13 +528,13 @@ impl Counted {
             let record = Self::record(this, id);
             let descriptor = (*record).descriptor;
             // Declared acyclic: no cycle passes through it. Shared: as if it did not refer at all.
-            if id != home && (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
+            if id != home && (*descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
                 return Some(true);
             }
             if (*descriptor).trace.is_some() {
                 return Some(false);
             }
-            let array = (*record).flags & KN_TYPE_ARRAY != 0;
+            let array = (*record).has(ARRAY);
             if (*record).references > 0 && (*descriptor).ref_types.is_null()
                 || array && (*descriptor).array_type.is_null()
             {
@@ -520,7 +558,7 @@ impl Counted {
                 if found == 0 {
                     return None;
                 }
-                (*Self::record(this, found)).add(REACHED);
+                Record::add(Self::record(this, found), REACHED);
             }
             Some(true)
         }
