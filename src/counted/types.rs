@@ -23,7 +23,6 @@ use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::cell::{ACYCLIC, HEADER, KEY, ONE, TYPE};
 use super::pages::{cell_bytes, class_of, SINGLE_CLASS};
-use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::KnTracer;
 use crate::heap::KnStatus;
@@ -95,14 +94,6 @@ impl KnType {
 pub(crate) const PLAIN: u32 = 1;
 /// Sizes differ from cell to cell, so `bytes` is counted.
 pub(crate) const VARIABLE: u32 = 2;
-/// Its cells lie in pages, have no callback and no array: their end is references released and memory
-/// given back.
-pub(crate) const SIMPLE: u32 = 64;
-/// What is freed is overwritten.
-pub(crate) const POISONED: u32 = 128;
-/// The descriptor's flags that are asked for often.
-pub(crate) const ARRAY: u32 = 256;
-pub(crate) const SHARED_TYPE: u32 = 512;
 /// Acyclic only until proven: a type that it names is not registered yet.
 const WAITING: u32 = 4;
 /// Mark of the search for a way back.
@@ -127,8 +118,7 @@ pub(crate) struct Record {
     pub bytes: AtomicUsize,
     pub offsets: *const u32,
     pub references: u32,
-    /// Bytes of the payload in words of 8 bytes, which a new cell has zeroed.
-    pub clear: u32,
+    pub flags: u32,
     pub descriptor: *const KnType,
     pub destroy: Option<unsafe extern "C" fn(object: *mut c_void)>,
 }
@@ -186,23 +176,18 @@ impl Record {
         // SAFETY: the caller's word.
         let KnType { size, flags, ref_count, ref_offsets, destroy, trace, .. } = unsafe { descriptor.read() };
         let fixed = flags & (KN_TYPE_SHARED | KN_TYPE_ARRAY) == 0;
-        let class = if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS };
-        let simple = class != SINGLE_CLASS && trace.is_none() && destroy.is_none();
-        let trait_if = |condition: bool, mark: u32| if condition { mark as u16 } else { 0 };
+        let plain = ref_count == 0 && trace.is_none() && destroy.is_none() && flags & KN_TYPE_ARRAY == 0;
         Record {
             kind: KEY | id,
             word: ONE,
-            class,
-            traits: trait_if(simple, SIMPLE)
-                | trait_if(simple && ref_count == 0, PLAIN)
-                | trait_if(flags & KN_TYPE_ARRAY != 0, ARRAY)
-                | trait_if(flags & KN_TYPE_SHARED != 0, SHARED_TYPE),
+            class: if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS },
+            traits: if plain { PLAIN as u16 } else { 0 },
             size,
             live: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             offsets: ref_offsets,
             references: ref_count,
-            clear: size.next_multiple_of(8),
+            flags,
             descriptor,
             destroy,
         }
@@ -220,16 +205,6 @@ impl Record {
     pub unsafe fn add(this: *mut Self, traits: u32) {
         // SAFETY: the caller's word.
         unsafe { (*this).traits |= traits as u16 };
-    }
-
-    /// What is freed is overwritten, or no longer; that is not for the fast paths.
-    pub fn poison(&mut self, on: bool) {
-        if on {
-            self.add(POISONED);
-            self.traits &= !((SIMPLE | PLAIN) as u16);
-        } else {
-            self.traits &= !(POISONED as u16);
-        }
     }
 
     /// Size varies from now on.
@@ -411,13 +386,10 @@ impl Counted {
                 return 0;
             }
             Self::record(this, id).write(Record::of(descriptor, id));
-            if !(*this).settings.busy_new() {
-                (*this).ready = id + 1;
-            }
             if (*descriptor).trace.is_some() {
                 (*this).traced_types = true;
             }
-            if (*Self::record(this, id)).has(ARRAY) {
+            if (*descriptor).flags & KN_TYPE_ARRAY != 0 {
                 Record::vary(Self::record(this, id));
             }
             // Dumps of other threads read the number, and then the record.
@@ -473,7 +445,7 @@ impl Counted {
         unsafe {
             let record = Self::record(this, id);
             (*record).traits &= !(WAITING as u16);
-            let declared = (*(*record).descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
+            let declared = (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
             let acyclic = declared || Self::leads_nowhere(this, id);
             if acyclic || (*this).settings.arc() {
                 (*record).word |= ACYCLIC;
@@ -528,13 +500,13 @@ impl Counted {
             let record = Self::record(this, id);
             let descriptor = (*record).descriptor;
             // Declared acyclic: no cycle passes through it. Shared: as if it did not refer at all.
-            if id != home && (*descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
+            if id != home && (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
                 return Some(true);
             }
             if (*descriptor).trace.is_some() {
                 return Some(false);
             }
-            let array = (*record).has(ARRAY);
+            let array = (*record).flags & KN_TYPE_ARRAY != 0;
             if (*record).references > 0 && (*descriptor).ref_types.is_null()
                 || array && (*descriptor).array_type.is_null()
             {
