@@ -1,7 +1,7 @@
 //! Knoll: the memory manager for small language runtimes and firmware.
 //!
 //! One library, four ways to let memory go: free it, count it, scope it, trace it. This version has
-//! the first, [`heap`], on which the others rest.
+//! the first, [`heap`], on which the others rest, and the second, [`counted`].
 //!
 //! Guarantees
 //! * `no_std`, no static in the core, no dependency but `libc` on hosted targets.
@@ -12,19 +12,23 @@
 //!
 //! ```text
 //!   capi      the C ABI: include/knoll.h, a file for each chapter
+//!     |-- insight   pictures and reports, for people
+//!   counted   cells, types, counting, cycle collection
 //!     |
 //!   heap      manual memory: blocks, bins, regions
 //!     |
 //!   port      what a platform supplies: memory, lock, default heap, error hook
+//!               (on an operating system with `hosted`: a heap that grows)
 //! ```
 //!
-//! Features: `layout-map`, `layout-compact`, `layout-wide` (block layouts in the build),
+//! Features: `layout-map`, `layout-compact`, `layout-wide` (block layouts in the build), `counted`,
 //! `checks-none`, `checks-full` (how much is verified), `small-code` (one copy of each list
 //! operation), `capi` (an archive of its own), `libc-names`, `shared`.
 
 #![no_std]
 
 pub mod capi;
+#[cfg(feature = "counted")]
 pub mod counted;
 pub mod heap;
 #[cfg(unix)]

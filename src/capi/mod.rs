@@ -14,10 +14,13 @@ pub mod heap;
 
 pub mod default;
 
+#[cfg(feature = "counted")]
 pub mod counted;
 
+#[cfg(feature = "counted")]
 pub mod accounting;
 
+#[cfg(feature = "counted")]
 pub mod grain;
 
 #[cfg(all(target_arch = "wasm32", feature = "grain"))]

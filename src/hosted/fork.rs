@@ -18,6 +18,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "counted")]
 use super::collectors;
 use crate::port;
 
@@ -47,6 +48,7 @@ unsafe extern "C" fn in_parent() {
 }
 
 unsafe extern "C" fn in_child() {
+    #[cfg(feature = "counted")]
     collectors::in_child();
     if !INTERRUPTED.swap(false, Ordering::Relaxed) {
         // SAFETY: `prepare` took the lock in the thread that this one is a copy of.

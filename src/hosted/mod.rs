@@ -40,11 +40,13 @@
 //! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
 
 mod aside;
+#[cfg(feature = "counted")]
 pub(crate) mod collectors;
 mod fork;
 mod mappings;
 pub(crate) mod process;
 mod regions;
+#[cfg(feature = "counted")]
 mod types;
 
 pub(crate) use process::process_heap;

@@ -12,12 +12,17 @@
 //! A cell is as many bytes as make a map of about [`CELLS`] cells. What counted memory looks like is in
 //! `cells.rs` and `instances.rs`.
 
+#[cfg(feature = "counted")]
 mod cells;
+#[cfg(feature = "counted")]
 mod instances;
+#[cfg(feature = "counted")]
 mod order;
 mod text;
 
+#[cfg(feature = "counted")]
 pub(crate) use cells::{report_cycles, statistics, who_holds};
+#[cfg(feature = "counted")]
 pub(crate) use instances::dump_instances;
 
 use text::{number, Write};

@@ -64,6 +64,7 @@ pub(crate) fn default_heap() -> *mut KnHeap {
 
 /// The counted state of the default heap; null: none yet, or no heap. To be asked by who may use the
 /// heap: it is read without the lock.
+#[cfg(feature = "counted")]
 #[inline(always)]
 pub(crate) fn counted() -> *mut c_void {
     let heap = default_heap();
@@ -75,6 +76,7 @@ pub(crate) fn counted() -> *mut c_void {
 }
 
 /// The heap itself knows its state here.
+#[cfg(feature = "counted")]
 pub(crate) fn set_counted(_state: *mut c_void) {}
 
 /// Makes `heap` the default one (null: none) and returns the one before.

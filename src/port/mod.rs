@@ -27,6 +27,7 @@
 
 mod exclusive;
 mod hook;
+#[cfg(feature = "counted")]
 mod stack;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
@@ -47,16 +48,21 @@ pub(crate) mod manual;
 
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
-pub(crate) use platform::{counted, set_counted};
+#[cfg(feature = "counted")]
+pub(crate) use platform::counted;
+#[cfg(any(unix, feature = "counted"))]
+pub(crate) use platform::set_counted;
 pub(crate) use platform::{default_heap, set_lock, use_heap};
+#[cfg(feature = "counted")]
 pub(crate) use stack::stack_pointer;
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{
-    discard, identity, map, over_process_heap, page_bytes, process_counted, process_lock, remap, set_process_counted,
-    thread_heap, unmap, with_lock, Busy, Errno, Futex, Key, Span,
+    discard, map, page_bytes, process_lock, remap, thread_heap, unmap, with_lock, Busy, Errno, Span,
 };
+#[cfg(all(unix, feature = "counted"))]
+pub(crate) use unix::{identity, over_process_heap, process_counted, set_process_counted, Futex, Key};
 
 /// Enters the critical section that guards the default heap; the result brings the state before back.
 pub(crate) type LockEnter = unsafe extern "C" fn() -> usize;

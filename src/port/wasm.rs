@@ -5,6 +5,7 @@
 //! - What `memory.grow` gives is never given back: WebAssembly has no way to.
 
 use core::arch::wasm32::{memory_grow, memory_size};
+#[cfg(feature = "counted")]
 use core::ffi::c_void;
 use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -40,6 +41,7 @@ pub(crate) fn default_heap() -> *mut KnHeap {
 }
 
 /// The counted state of the default heap; null: none yet, or no heap yet.
+#[cfg(feature = "counted")]
 #[inline(always)]
 pub(crate) fn counted() -> *mut c_void {
     let heap = DEFAULT.load(Ordering::Relaxed);
@@ -51,6 +53,7 @@ pub(crate) fn counted() -> *mut c_void {
 }
 
 /// The heap itself knows its state here.
+#[cfg(feature = "counted")]
 pub(crate) fn set_counted(_state: *mut c_void) {}
 
 /// Makes `heap` the default one (null: the growing one) and returns the one before.

@@ -6,7 +6,9 @@
 //! `--gc-sections` does. Compiler intrinsics (`memcpy`, …) are counted apart: a C firmware has them.
 
 use crate::localise::{is_public, localised_object};
-use crate::util::{announce, build_shared, capture, new_table, note, program, toolchain_bin, work_dir, Library};
+use crate::util::{
+    announce, build_malloc_only, build_shared, capture, new_table, note, program, toolchain_bin, work_dir, Library,
+};
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex, SectionKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -57,11 +59,9 @@ pub fn run(args: Args) -> Result<()> {
     println!("{table}");
 
     announce("libknoll.so");
-    let shared = build_shared()?;
-    let stripped = work_dir("size")?.join("libknoll.so");
-    strip(&shared, &stripped)?;
-    let bytes = std::fs::metadata(&stripped)?.len();
+    let bytes = stripped_bytes(&build_shared()?)?;
     note(format!("{bytes} bytes stripped"));
+    note(format!("{} bytes without counted cells", stripped_bytes(&build_malloc_only()?)?));
     if let Some(path) = args.json {
         let all = serde_json::json!({ "target": args.target, "core": figures, "libknoll.so": bytes });
         std::fs::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;
@@ -78,6 +78,13 @@ const LAYOUTS: &[(&str, &[&str])] = &[
     ("headerless map only, small-code", &["layout-map", "small-code"]),
     ("16-bit header only, small-code", &["layout-compact", "small-code"]),
 ];
+
+/// The size of a shared object without anything that is not needed to run it.
+pub fn stripped_bytes(library: &Path) -> Result<u64> {
+    let stripped = work_dir("size")?.join("libknoll.so");
+    strip(library, &stripped)?;
+    Ok(std::fs::metadata(&stripped)?.len())
+}
 
 /// Copies a shared object without anything that is not needed to run it.
 pub fn strip(from: &Path, to: &Path) -> Result<()> {

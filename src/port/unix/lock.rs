@@ -167,6 +167,7 @@ impl Futex {
 
     /// In the child of a fork that did not take the lock: frees it from a holder that does not exist
     /// here; true iff there was one.
+    #[cfg(feature = "counted")]
     pub(crate) fn free_from_others(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
         let others = word != FREE && word & !WAITED_FOR != thread::identity();

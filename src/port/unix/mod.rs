@@ -9,6 +9,13 @@
 //! - `errno` is as before after every function except where a function says otherwise.
 
 mod console;
+// The words of a thread are keys too, where no instruction reaches thread-local storage.
+#[cfg(any(
+    feature = "counted",
+    miri,
+    not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
+mod key;
 mod lock;
 mod pages;
 mod thread;
@@ -16,11 +23,13 @@ mod thread;
 #[cfg(feature = "libc-names")]
 pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
+#[cfg(feature = "counted")]
+pub(crate) use key::Key;
 pub(crate) use lock::{Busy, Futex};
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
-pub(crate) use thread::{
-    counted, heap as thread_heap, identity, process_counted, set_counted, set_process_counted, Key,
-};
+#[cfg(feature = "counted")]
+pub(crate) use thread::{counted, identity, process_counted, set_process_counted};
+pub(crate) use thread::{heap as thread_heap, set_counted};
 
 use core::ptr::null_mut;
 
@@ -122,6 +131,7 @@ pub(crate) unsafe fn use_heap(heap: *mut KnHeap) -> *mut KnHeap {
 
 /// Runs `work` with the process heap as the calling thread's default. The heap that it has of its own
 /// is not touched: its memory may have gone, at a thread's end.
+#[cfg(feature = "counted")]
 pub(crate) fn over_process_heap<R>(work: impl FnOnce() -> R) -> R {
     let (heap, state) = (thread::heap(), thread::counted());
     thread::set_heap(null_mut(), null_mut());

@@ -141,9 +141,10 @@ mod slot {
     not(miri)
 )))]
 mod slot {
-    use super::{Key, Ordering};
+    use super::super::key::Key;
     use core::ffi::c_void;
     use core::ptr::{null_mut, without_provenance_mut};
+    use core::sync::atomic::Ordering;
 
     /// The words, and behind them the round of destructors that the thread's end has come to.
     static KEYS: [Key; 4] = [const { Key::new() }; 4];
@@ -197,10 +198,8 @@ mod slot {
     }
 }
 
-use core::ffi::c_void;
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::heap::KnHeap;
+use core::ffi::c_void;
 
 /// The words of a thread; see the module's head.
 const HEAP: usize = 0;
@@ -221,6 +220,7 @@ pub(super) fn set_heap(heap: *mut KnHeap, counted: *mut c_void) {
 }
 
 /// The counted state of the calling thread's default heap; null: none yet.
+#[cfg(feature = "counted")]
 #[inline(always)]
 pub(crate) fn counted() -> *mut c_void {
     slot::get::<COUNTED>()
@@ -232,11 +232,13 @@ pub(crate) fn set_counted(state: *mut c_void) {
 }
 
 /// The calling thread's counted state over the process heap; null: none.
+#[cfg(feature = "counted")]
 pub(crate) fn process_counted() -> *mut c_void {
     slot::get::<PROCESS>()
 }
 
 /// Notes the calling thread's counted state over the process heap.
+#[cfg(feature = "counted")]
 pub(crate) fn set_process_counted(state: *mut c_void) {
     slot::set::<PROCESS>(state);
     if heap().is_null() {
@@ -248,46 +250,4 @@ pub(crate) fn set_process_counted(state: *mut c_void) {
 #[inline(always)]
 pub(crate) fn identity() -> usize {
     slot::identity()
-}
-
-/// What a pthread key calls at the end of a thread whose value is not null.
-type AtEnd = unsafe extern "C" fn(*mut c_void);
-
-/// A pthread key, made when first needed and never deleted. All zero: not made.
-///
-/// Making one does not allocate. Setting one may: glibc calls `calloc` for a thread's first key from
-/// the 33rd on, so no lock of the heap may be held.
-pub(crate) struct Key(AtomicUsize);
-
-impl Key {
-    pub(crate) const fn new() -> Key {
-        Key(AtomicUsize::new(0))
-    }
-
-    /// Makes the key unless it is there; false: the system has none left.
-    pub(crate) fn make(&self, at_end: Option<AtEnd>) -> bool {
-        if self.0.load(Ordering::Acquire) != 0 {
-            return true;
-        }
-        let mut key: libc::pthread_key_t = 0;
-        // SAFETY: the key's place is valid, and the function lives as long as the process.
-        if unsafe { libc::pthread_key_create(&mut key, at_end) } != 0 {
-            return false;
-        }
-        let mine = key as usize + 1;
-        if self.0.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            // SAFETY: created above, and nobody else has seen it.
-            unsafe { libc::pthread_key_delete(key) };
-        }
-        true
-    }
-
-    /// Sets the calling thread's value; false: the key is not made, or there is no memory.
-    pub(crate) fn set(&self, value: *mut c_void) -> bool {
-        match self.0.load(Ordering::Acquire) {
-            0 => false,
-            // SAFETY: the key was created and is never deleted.
-            key => unsafe { libc::pthread_setspecific((key - 1) as libc::pthread_key_t, value) == 0 },
-        }
-    }
 }
