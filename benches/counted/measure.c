@@ -12,6 +12,8 @@
 
 #define MOST_STEPS (16u << 20)
 
+bool measure_recording;
+
 static const char *program_name, *steps_path;
 static uint64_t began, last_step;
 static uint32_t *steps;
@@ -57,12 +59,12 @@ void measure_start(const char *program, const char *steps_file) {
     steps = mmap(NULL, MOST_STEPS * sizeof *steps, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
     if (steps == MAP_FAILED) measure_fail("no memory for the record of steps");
+    measure_recording = true;
 }
 
 void measure_begin(void) { began = last_step = processor_time(); }
 
-void measure_step(void) {
-    if (__builtin_expect(!steps, 1)) return;
+void measure_record(void) {
     uint64_t took = processor_time() - last_step;
     if (step_count == MOST_STEPS) measure_fail("more steps than the record holds");
     steps[step_count++] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;

@@ -71,6 +71,7 @@ static void trees(uint64_t count) {
         measure_step();
     }
     peer_report();
+    finish();
     measure_end(count * ((2u << DEPTH) - 1));
     check((2u << LIVE_DEPTH) - 1);
     node_unref(living);

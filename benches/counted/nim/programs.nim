@@ -8,11 +8,15 @@ import std/[os, strutils]
 {.compile: "../measure.c".}
 proc measureStart(program, stepsFile: cstring) {.importc: "measure_start".}
 proc measureBegin() {.importc: "measure_begin".}
-proc measureStep() {.importc: "measure_step".}
+var measureRecording {.importc: "measure_recording".}: bool
+proc measureRecord() {.importc: "measure_record".}
 proc measureSkip() {.importc: "measure_skip".}
 proc measureEnd(operations: uint64) {.importc: "measure_end".}
 proc measureAlive(alive, expected: uint64) {.importc: "measure_alive".}
 proc measureFail(message: cstring) {.importc: "measure_fail".}
+
+template measureStep() =
+  if unlikely(measureRecording): measureRecord()
 
 const
   nodeValue = 0x5A0DE'u64
@@ -83,6 +87,7 @@ proc trees(count: uint64) =
     measureSkip()
     dropped = nil
     measureStep()
+  finish()
   measureEnd(count * ((2'u64 shl depth) - 1))
   check((2'u64 shl liveDepth) - 1)
 

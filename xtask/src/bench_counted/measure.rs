@@ -180,11 +180,12 @@ pub fn instructions_of(peer: Peer, program: Program, count: u64, built: &Path) -
 
 /// Every instruction of a process, and what it printed.
 pub fn count_instructions(program: &Path, stack: &str, arguments: &[&str]) -> Result<Outcome<(u64, String)>> {
-    // Valgrind maps the whole stack at once; two gigabytes hold 10^6 frames.
-    let stack = if stack == LARGE_STACK { "--stack=2147483648" } else { stack };
+    // Valgrind does not ask the system how large the stack is; two gigabytes hold 10^6 frames.
+    let main_stack = if stack == LARGE_STACK { "--main-stacksize=2147483648" } else { "--main-stacksize=8388608" };
     let log = program.with_extension("cachegrind");
     let log_file = format!("--log-file={}", log.display());
-    let tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", &log_file];
+    let tool =
+        ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", main_stack, &log_file];
     let text = match finish(&mut command(program, stack, &tool, arguments))? {
         Outcome::Found(text) => text,
         Outcome::Failed(why) => return Ok(Outcome::Failed(why)),

@@ -114,9 +114,9 @@ impl Peer {
         !matches!(self, Boehm | BoehmIncremental)
     }
 
-    /// Takes so long for a node in a cycle that it gets smaller programs.
+    /// Takes so long beside living nodes that it gets smaller programs.
     pub fn is_slow(self) -> bool {
-        matches!(self, Dumpster | Bacon)
+        self == Bacon
     }
 
     /// The configuration that its program is told.

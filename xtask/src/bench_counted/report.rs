@@ -141,12 +141,12 @@ pub fn failures(findings: &Findings) -> Vec<String> {
 /// How large the programs were, and for whom smaller.
 fn sizes() -> Table {
     let mut table =
-        Table::new("Arguments of the programs", ["", "time, memory", "instructions", "steps", "the crates"]);
+        Table::new("Arguments of the programs", ["", "time, memory", "instructions", "steps", "bacon_rajan_cc"]);
     for program in Program::ALL {
         let of = |purpose, peer| size(program, purpose, peer).to_string();
-        let crates = [Purpose::Time, Purpose::Instructions, Purpose::Steps].map(|purpose| of(purpose, Peer::Dumpster));
+        let slow = [Purpose::Time, Purpose::Instructions, Purpose::Steps].map(|purpose| of(purpose, Peer::Bacon));
         let mine = [Purpose::Time, Purpose::Instructions, Purpose::Steps].map(|purpose| of(purpose, Peer::Knoll));
-        let smaller = if crates == mine { "the same".into() } else { crates.join(", ") };
+        let smaller = if slow == mine { "the same".into() } else { slow.join(", ") };
         table.row(program.name(), mine.into_iter().chain([smaller]));
     }
     table

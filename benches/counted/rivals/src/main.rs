@@ -48,6 +48,7 @@ fn trees(count: u64) {
         drop(dropped);
         step();
     }
+    collect();
     measure::end(count * ((2 << DEPTH) - 1));
     check((2 << LIVE_DEPTH) - 1);
     let _ = living;

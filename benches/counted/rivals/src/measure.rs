@@ -7,7 +7,8 @@ mod c {
     extern "C" {
         pub fn measure_start(program: *const c_char, steps_file: *const c_char);
         pub fn measure_begin();
-        pub fn measure_step();
+        pub static measure_recording: bool;
+        pub fn measure_record();
         pub fn measure_skip();
         pub fn measure_end(operations: u64);
         pub fn measure_alive(alive: u64, expected: u64);
@@ -29,8 +30,12 @@ pub fn begin() {
 
 #[inline]
 pub fn step() {
-    // SAFETY: takes nothing.
-    unsafe { c::measure_step() }
+    // SAFETY: one thread, and the variable is set by `start` alone.
+    unsafe {
+        if c::measure_recording {
+            c::measure_record();
+        }
+    }
 }
 
 pub fn skip() {
