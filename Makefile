@@ -26,6 +26,7 @@ XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building
 run:
 	@tools/setup.sh rust firmware emu host nim
 	$(XTASK) run
+	@cargo xtask nim
 
 test:
 	@tools/setup.sh rust firmware emu host valgrind preload nim node

@@ -104,6 +104,7 @@ fn steps() -> Result<Vec<Step>> {
                 with("clippy --quiet -p libknoll --features capi --target thumbv6m-none-eabi -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-full -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-none -- -D warnings"),
+                with("clippy --quiet -p libknoll --no-default-features --features layout-wide,shared -- -D warnings"),
                 documentation,
                 emu("clippy --quiet --release --all-targets -- -D warnings"),
             ],
@@ -175,7 +176,7 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "preload",
-            what: "ls, git, python3 and others with LD_PRELOAD=libknoll.so; threads, fork, errno",
+            what: "ls, git, python3 and others on libknoll.so; threads, fork, errno; objects counted in threads",
             commands: vec![xtask("preload")],
         },
         Step {
@@ -187,6 +188,11 @@ fn steps() -> Result<Vec<Step>> {
             name: "nim",
             what: "a Nim program with Nim's collector prints and asks the same on libknoll.so as on libc's malloc",
             commands: vec![xtask("nim --check")],
+        },
+        Step {
+            name: "lisp",
+            what: "a Lisp of counted cells: every mode, here, sanitized and in the emulator; no cell left",
+            commands: vec![xtask("lisp --check")],
         },
         Step {
             name: "miri",
