@@ -4,7 +4,7 @@
 //! xtask/fixtures/counted_threads.c. The process heap and the error hook are the whole process's, so
 //! the tests take turns.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "counted"))]
 
 use knoll::capi::accounting::*;
 use knoll::capi::counted::*;
