@@ -18,6 +18,7 @@
  * What the tool that watches is told:
  *   GUARD      nobody may touch these bytes        UNGUARD    everybody may
  *   LEND       Knoll may write here from now on    TAKE_BACK  no longer
+ *   SHARE      as LEND, and what lies there stays
  */
 #if defined(KNOLL_UNDER_VALGRIND)
 #include <valgrind/memcheck.h>
@@ -32,6 +33,7 @@
 #include "mark.h"
 #define LEND(at, bytes) knoll_watch_allow((at), (bytes))
 #define TAKE_BACK(at, bytes) knoll_watch_forbid((at), (bytes))
+#define SHARE(at, bytes) knoll_watch_allow((at), (bytes))
 #endif
 #if !defined(GUARD)
 #define GUARD(at, bytes) ((void)(at), (void)(bytes))
@@ -42,6 +44,9 @@
 #endif
 #if !defined(TAKE_BACK)
 #define TAKE_BACK(at, bytes) ((void)(at), (void)(bytes))
+#endif
+#if !defined(SHARE)
+#define SHARE(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
 enum { GUARD_BYTES = 256, GUARD_VALUE = 0xC3, MOST_PIECES = 64, MOST_FAILURES_PRINTED = 8, SKEW_STEP = 64 };
@@ -231,6 +236,10 @@ void let_knoll_look_anywhere(void) {
     }
 }
 
+void let_knoll_write(void *at, size_t bytes) {
+    SHARE(at, bytes);
+}
+
 bool lies_in_memory(const void *at, size_t bytes) {
     const uint8_t *start = at;
     size_t i;
@@ -255,6 +264,10 @@ KnHeap *new_heap(size_t bytes) {
 /* ---- Running ---- */
 
 static uint32_t random_state;
+
+void restart_random(void) {
+    random_state = 0x2545F491u;
+}
 
 KnLayout current_layout(void) {
     return run.config.layout;
@@ -281,7 +294,7 @@ static void run_once(const TestCase *test, KnLayout layout) {
 
     run.config.layout = layout;
     run.config.flags = 0;
-    random_state = 0x2545F491u;
+    restart_random();
     errors_begin();
     errors.expected = false;
     kn_on_error(on_error);

@@ -131,6 +131,10 @@ uint8_t *take_memory(size_t bytes, size_t skew);
  * the middle of a block has to look at what lies there; otherwise such a look is an error. */
 void let_knoll_look_anywhere(void);
 
+/* The program's own memory that the library is told to write to: a static variable whose address GC_assign or GC_move
+ * gets. On the stack this goes without saying. */
+void let_knoll_write(void *at, size_t bytes);
+
 /* Whether all these bytes are memory that the test has taken: a block must lie in its heap's. */
 bool lies_in_memory(const void *at, size_t bytes);
 
@@ -142,6 +146,7 @@ const KnHeapConfig *current_config(void);
 
 /* ---- Random numbers, the same in every run ---- */
 
+void restart_random(void);                      /* as at the beginning of the test */
 uint32_t random_bits(void);
 size_t random_below(size_t limit);              /* 0 .. limit-1 */
 size_t random_between(size_t least, size_t most); /* least .. most */

@@ -31,6 +31,7 @@
 #ifdef LISP_CHECKED
 #define GC_refInline GC_ref
 #define GC_unrefInline GC_unref
+#define GC_typeOfInline GC_typeOf
 #endif
 
 typedef void *Value;
@@ -195,7 +196,7 @@ Symbol *intern(Lisp *lisp, const char *text, size_t length);
 
 static inline KnTypeId type_of(Value value)
 {
-    return value == NULL ? 0 : GC_typeOf(value);
+    return value == NULL ? 0 : GC_typeOfInline(value);
 }
 
 static inline bool is_pair(const Lisp *lisp, Value value)

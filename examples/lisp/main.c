@@ -166,6 +166,8 @@ static size_t put_error(void *context, const char *text, size_t length)
     return fwrite(text, 1, length, stderr);
 }
 
+/* `ended`: when the script had ended; `dropped`: when the interpreter had let go, so that cycles were left and
+ * what waited for lazy destruction; `last`: when those were collected. The longest call is of the script's time, in which no collection was asked for in one go. */
 static bool write_report(const Options *options, const KnGcStats *ended, const KnGcStats *dropped,
                          const KnGcStats *last)
 {
@@ -174,13 +176,13 @@ static bool write_report(const Options *options, const KnGcStats *ended, const K
     length = snprintf(
         text, sizeof text,
         "{\"made\":%lu,\"errors\":%lu,\"pointer_bits\":%u,\"heap\":%lu,\n"
-        " \"live_at_end\":%lu,\"occupied_at_end\":%lu,\"in_cycles\":%lu,\"left\":%lu,\n"
+        " \"live_at_end\":%lu,\"occupied_at_end\":%lu,\"dropped\":%lu,\"left\":%lu,\n"
         " \"by_collection\":%lu,\"collections\":%lu,\"steps\":%lu,\"visited\":%lu,\"longest\":%lu}\n",
         (unsigned long)lisp.made, (unsigned long)lisp.errors, (unsigned)sizeof(void *) * 8,
         (unsigned long)options->heap, (unsigned long)ended->cells, (unsigned long)ended->occupied,
         (unsigned long)dropped->cells, (unsigned long)last->cells, (unsigned long)last->freed,
         (unsigned long)last->collections, (unsigned long)last->steps, (unsigned long)last->visited,
-        (unsigned long)last->longest);
+        (unsigned long)ended->longest);
     file = open(options->report, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (file < 0) {
         return false;
@@ -196,8 +198,6 @@ static int finish(const Options *options)
     KnStatus counted, heap;
     GC_stats(&ended);
     lisp_close(&lisp);
-    while (options->collector.frees_per_unref != 0 && !GC_step(1000)) {
-    }
     GC_stats(&dropped);
     if (options->cycles) {
         GC_reportCycles(put_error, NULL);

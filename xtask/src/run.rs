@@ -22,7 +22,7 @@ mod map;
 mod picture;
 mod tables;
 
-use crate::util;
+use crate::{lisp, util};
 use anyhow::{bail, ensure, Context, Result};
 use build::Allocator;
 use console::style;
@@ -148,6 +148,10 @@ pub fn run(args: Args) -> Result<()> {
     };
     print_report(host_column, &subjects);
     summarise(&subjects, lines, &picture);
+    if args.script.is_none() {
+        tables::heading("A Lisp whose every object is a counted cell");
+        lisp::demonstrate()?;
+    }
     Ok(())
 }
 
