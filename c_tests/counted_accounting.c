@@ -170,6 +170,7 @@ COUNTED_TEST(statistics_as_text) {
     size_t length;
     const char *line;
     REQUIRE(first != NULL && kept != NULL);
+    let_knoll_write(statistics, sizeof statistics);
     GC_unref(first);
     GC_runOrc();
     touch(kept);
@@ -195,6 +196,8 @@ COUNTED_TEST(statistics_as_text) {
 COUNTED_TEST(statistics_are_cut_off) {
     static char small[2048];
     size_t whole, bytes;
+    let_knoll_write(statistics, sizeof statistics);
+    let_knoll_write(small, sizeof small);
     whole = GC_getStatistics(NULL, 0);
     (void)CHECK_GE(whole, 40);
     REQUIRE(whole < sizeof small);

@@ -4,12 +4,14 @@
 //!   failure stops nothing, and all failures are shown at the end with the end of their output.
 //! - The firmware runs under the harness's watch: a write of Knoll outside its heaps, its statics
 //!   and the stack is a failure; the deepest stack is measured.
-//! - A reference allocator with one fault at a time stands in for Knoll afterwards (see
-//!   [`faults`]): a test that catches none of the faults, or a fault that no test catches, is a
-//!   failure of the tests themselves.
+//! - A reference allocator with one fault at a time stands in for Knoll afterwards, and for counted
+//!   objects the library with one fault at a time (see [`faults`]): a test that catches none of the
+//!   faults, or a fault that no test catches, is a failure of the tests themselves.
+//! - Every row of `docs/conformance.md` must name tests that there are (see [`conformance`]).
 //! - The last line is `N passed, N failed`: a case is a program in a configuration, a fault, or a
 //!   test that must catch one.
 
+mod conformance;
 mod faults;
 mod firmware;
 mod program;
@@ -41,11 +43,14 @@ pub struct Args {
 
 /// The compiler's flags for every configuration.
 const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
-/// What every program is built of besides its own file.
-const COMMON: [&str; 2] = ["c_tests/harness.c", "c_tests/shadow.c"];
+/// What programs are built of besides their own file: every one of the first two, those over counted
+/// objects of the last as well.
+const COMMON: [&str; 3] = ["c_tests/harness.c", "c_tests/shadow.c", "c_tests/cells.c"];
 
 /// The program that plays the traces: it takes arguments, and takes longest.
 const REPLAY: &str = "replay";
+/// What the names of programs over counted objects begin with.
+const COUNTED: [&str; 2] = ["counted_", "dialect_"];
 /// Of how many failures the output is shown.
 const MOST_SHOWN: usize = 8;
 /// The longest that a program may run, on the host or in the emulator.
@@ -57,6 +62,7 @@ pub fn run(args: Args) -> Result<()> {
     let both = args.host == args.firmware;
     let mut tally = Tally::default();
     let mut outcomes = Vec::new();
+    conformance::verify(&mut tally)?;
     if args.host || both {
         outcomes.extend(host(&suite, &mut tally)?);
     }
@@ -109,6 +115,20 @@ impl Suite {
     /// Where a configuration's programs and logs go.
     fn directory(configuration: &str) -> Result<PathBuf> {
         work_dir(&format!("c-tests/{}", configuration.replace(' ', "-")))
+    }
+}
+
+/// Whether a program is one over counted objects.
+fn is_counted(program: &str) -> bool {
+    COUNTED.iter().any(|prefix| program.starts_with(prefix))
+}
+
+/// What this program is built of besides its own file.
+fn common(program: &str) -> &'static [&'static str] {
+    if is_counted(program) {
+        &COMMON
+    } else {
+        &COMMON[..2]
     }
 }
 
@@ -190,7 +210,12 @@ const PLAIN: Configuration =
 const HOST: &[Configuration] = &[
     Configuration { name: "libknoll.so", shared: true, ..PLAIN },
     PLAIN,
-    Configuration { name: "full checks", features: &["checks-full"], ..PLAIN },
+    Configuration {
+        name: "full checks",
+        flags: &["-O2", "-DKNOLL_WITH_FULL_CHECKS"],
+        features: &["checks-full"],
+        ..PLAIN
+    },
     Configuration { name: "no checks", flags: &["-O2", "-DKNOLL_WITHOUT_CHECKS"], features: &["checks-none"], ..PLAIN },
     Configuration {
         name: "ASan+UBSan",
@@ -205,7 +230,7 @@ const HOST: &[Configuration] = &[
     },
 ];
 /// Without checks a mistake is not noticed, and what it does is not defined.
-const NEEDS_CHECKS: &str = "misuse";
+const NEED_CHECKS: [&str; 2] = ["misuse", "counted_misuse"];
 
 fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     announce(format!("C tests on the host: {} programs, {} configurations", suite.programs.len(), HOST.len()));
@@ -219,7 +244,7 @@ fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
         };
         let directory = Suite::directory(configuration.name)?;
         for name in &suite.programs {
-            if name == NEEDS_CHECKS && configuration.features.contains(&"checks-none") {
+            if NEED_CHECKS.contains(&name.as_str()) && configuration.features.contains(&"checks-none") {
                 continue;
             }
             let executable = directory.join(name);
@@ -273,7 +298,7 @@ fn link(name: &str, configuration: &Configuration, library: &Path, executable: &
     let mut command = Command::new("gcc");
     command.args(configuration.flags.iter().filter(|flag| flag.starts_with("-f")));
     command.arg(object(name, configuration.flags)?);
-    for common in COMMON {
+    for common in common(name) {
         command.arg(object(common, configuration.flags)?);
     }
     command.arg(library);

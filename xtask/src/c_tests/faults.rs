@@ -1,7 +1,9 @@
-//! The proof that the C tests can fail: an allocator with faults in Knoll's place.
+//! The proof that the C tests can fail: an allocator with faults in Knoll's place, and faults before Knoll.
 //!
-//! `c_tests/faulty/allocator.c` keeps the contract unless the variable `KNOLL_FAULT` names one of
-//! the faults in `faults.h`. Three things are verified:
+//! `c_tests/faulty/allocator.c` keeps the contract of the manual heap unless the variable `KNOLL_FAULT`
+//! names one of the faults in `faults.h`. The programs over counted objects run on the library itself,
+//! with `c_tests/faulty/counted.c` between the two, which has the faults of `counted_faults.h`. Three
+//! things are verified:
 //!
 //! - without a fault every program passes, so a failure below is the fault's doing;
 //! - each fault makes at least one program fail, be it by a crash or by no end;
@@ -11,16 +13,19 @@
 //! is then not yet noticed by any program is tried on all.
 
 use super::program::{self, Ended};
-use super::{compile_all, link, source, work_off, Configuration, Job, Suite, PLAIN, REPLAY, STRICT};
-use crate::util::{announce, capture, note, program as command, Tally};
+use super::{compile_all, is_counted, link, source, work_off, Configuration, Job, Suite, PLAIN, REPLAY, STRICT};
+use crate::util::{announce, build_static, capture, note, program as command, Tally};
 use anyhow::{bail, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// The programs on the reference allocator.
 const REFERENCE: Configuration = Configuration { name: "reference", ..PLAIN };
+/// The programs over counted objects; what they build is smaller, for the number of runs.
+const WRAPPED: Configuration = Configuration { name: "wrapped", flags: &["-O2", "-DKNOLL_WITH_FAULTS"], ..PLAIN };
 /// A program with a fault may go round in circles.
 const LIMIT: Duration = Duration::from_secs(5);
 /// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
@@ -35,25 +40,83 @@ struct Shown {
     caught: BTreeSet<String>,
 }
 
-/// Builds the programs on the reference allocator and runs them with faults.
+/// Builds the programs with faults and runs them.
 pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
-    let faults = fault_names(&source("c_tests/faulty/faults.h")?);
-    if faults.is_empty() {
-        bail!("c_tests/faulty/faults.h names no fault");
+    let part = |counted: bool| Suite {
+        programs: suite.programs.iter().filter(|name| is_counted(name) == counted).cloned().collect(),
+        traces: suite.traces.clone(),
+        is_whole: suite.is_whole,
+    };
+    for (part, stand) in [(part(false), Stand::reference()?), (part(true), Stand::wrapped()?)] {
+        if !part.programs.is_empty() {
+            run_part(&part, &Arc::new(stand), tally)?;
+        }
     }
-    announce(format!("Can the C tests fail? {} faults in a reference allocator", faults.len()));
+    Ok(())
+}
+
+/// What the programs are linked with to have faults.
+struct Stand {
+    configuration: Configuration,
+    /// The file that names the faults.
+    faults: &'static str,
+    /// The file that has them, and the object it becomes.
+    source: &'static str,
+    object: PathBuf,
+    /// More for the linker.
+    rest: Vec<String>,
+}
+
+impl Stand {
+    fn reference() -> Result<Stand> {
+        let object = Suite::directory(REFERENCE.name)?.join("allocator.o");
+        let (faults, source) = ("c_tests/faulty/faults.h", "c_tests/faulty/allocator.c");
+        Ok(Stand { configuration: REFERENCE, faults, source, object, rest: Vec::new() })
+    }
+
+    fn wrapped() -> Result<Stand> {
+        let object = Suite::directory(WRAPPED.name)?.join("counted.o");
+        let (faults, source_path) = ("c_tests/faulty/counted_faults.h", "c_tests/faulty/counted.c");
+        let mut rest = vec![build_static(None, &[])?.display().to_string()];
+        rest.extend(wrapped_names(&source(source_path)?).iter().map(|name| format!("-Wl,--wrap={name}")));
+        Ok(Stand { configuration: WRAPPED, faults, source: source_path, object, rest })
+    }
+
+    fn compile(&self) -> Result<()> {
+        let mut compile = command("gcc", STRICT);
+        compile.args(["-O2", "-Iinclude", "-c", self.source, "-o"]).arg(&self.object);
+        capture(&mut compile).map(drop)
+    }
+
+    fn link(&self, name: &str, executable: &Path) -> Result<()> {
+        let mut command = link(name, &self.configuration, &self.object, executable)?;
+        command.args(&self.rest);
+        capture(&mut command).map(drop)
+    }
+}
+
+/// Runs the programs without a fault and with each; notes what is not noticed.
+fn run_part(suite: &Suite, stand: &Arc<Stand>, tally: &mut Tally) -> Result<()> {
+    let faults = fault_names(&source(stand.faults)?);
+    if faults.is_empty() {
+        bail!("{} names no fault", stand.faults);
+    }
+    announce(format!("Can the C tests fail? {} faults, {}", faults.len(), stand.configuration.name));
     let begin = Instant::now();
-    let directory = Suite::directory(REFERENCE.name)?;
-    compile_all(suite, &[REFERENCE])?;
-    let allocator = directory.join("allocator.o");
-    let mut compile = command("gcc", STRICT);
-    compile.args(["-O2", "-Iinclude", "-c", "c_tests/faulty/allocator.c", "-o"]).arg(&allocator);
-    capture(&mut compile)?;
+    let directory = Suite::directory(stand.configuration.name)?;
+    compile_all(suite, std::slice::from_ref(&stand.configuration))?;
+    stand.compile()?;
     let trace = suite.traces.iter().find(|path| path.file_stem().is_some_and(|name| name == TRACE));
     let trace = trace.context("the trace for the reference allocator is missing")?;
     let all_shown: Arc<Mutex<BTreeMap<String, Shown>>> = Arc::default();
+    let subject = |name: &String| Subject {
+        name: name.clone(),
+        directory: directory.clone(),
+        trace: trace.clone(),
+        stand: Arc::clone(stand),
+    };
     let jobs = suite.programs.iter().map(|name| {
-        let subject = Subject { name: name.clone(), directory: directory.clone(), trace: trace.clone() };
+        let subject = subject(name);
         let (faults, all_shown) = (faults.clone(), Arc::clone(&all_shown));
         let work = move || {
             let outcome = subject.sharpen(&faults);
@@ -63,7 +126,7 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
             });
             (ended, None)
         };
-        Job { program: name.clone(), configuration: REFERENCE.name, work: Box::new(work) }
+        Job { program: name.clone(), configuration: stand.configuration.name, work: Box::new(work) }
     });
     let jobs = jobs.collect();
     work_off(jobs, tally);
@@ -73,8 +136,7 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
         let by = match all_shown.iter().find(|(_, shown)| shown.caught.contains(fault)) {
             Some((name, _)) => Some(name.clone()),
             None => all_shown.keys().find_map(|name| {
-                let subject = Subject { name: name.clone(), directory: directory.clone(), trace: trace.clone() };
-                let failed = subject.run(Some(fault)).is_ok_and(|ended| ended.verdict().is_err());
+                let failed = subject(name).run(Some(fault)).is_ok_and(|ended| ended.verdict().is_err());
                 failed.then(|| name.clone())
             }),
         };
@@ -101,18 +163,18 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// A program on the reference allocator.
+/// A program that can have faults.
 struct Subject {
     name: String,
     directory: PathBuf,
     trace: PathBuf,
+    stand: Arc<Stand>,
 }
 
 impl Subject {
     /// Runs without a fault, and then with one after the other until each test has noticed one.
     fn sharpen(&self, faults: &[String]) -> Result<(Ended, Shown)> {
-        let allocator = self.directory.join("allocator.o");
-        capture(&mut link(&self.name, &REFERENCE, &allocator, &self.directory.join(&self.name))?)?;
+        self.stand.link(&self.name, &self.directory.join(&self.name))?;
         let right = self.run(None)?;
         let mut shown = Shown::default();
         shown.tests.extend(right.report.tests.keys().map(|test| (test.clone(), None)));
@@ -157,9 +219,22 @@ fn fault_names(header: &str) -> Vec<String> {
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
+/// The names in `WRAPPED(type, name, …)`.
+fn wrapped_names(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("WRAPPED(")?.split(", ").nth(1));
+    names.map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::fault_names;
+    use super::{fault_names, wrapped_names};
+
+    #[test]
+    fn wrapped_functions_are_named() {
+        let text =
+            "#define WRAPPED(type, name, ...)\nWRAPPED(void *, GC_ref, void *object) {\nWRAPPED(bool, GC_on, void)";
+        assert_eq!(wrapped_names(text), ["GC_ref", "GC_on"]);
+    }
 
     #[test]
     fn faults_are_named() {

@@ -6,7 +6,7 @@
 //!   is the smallest heap for each trace does not depend on the processor but on the word size, so
 //!   it is looked for on the M4 only, where the layouts are those of all 32-bit targets.
 
-use super::{program, work_off, Job, Outcome, Suite, COMMON, LIMIT, REPLAY};
+use super::{common, program, work_off, Job, Outcome, Suite, LIMIT, REPLAY};
 use crate::util::{announce, build_static, capture, emu_binary, note, Tally};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -76,7 +76,7 @@ fn build(processor: &Processor, name: &str, archive: &Path, directory: &Path) ->
     // Two jobs at a time build already.
     command.env("KNOLL_FIRMWARE_JOBS", "1");
     command.arg(processor.name).arg(directory.join(format!("{name}.elf")));
-    command.arg(format!("c_tests/{name}.c")).args(COMMON).arg(archive).arg("--").args(FLAGS);
+    command.arg(format!("c_tests/{name}.c")).args(common(name)).arg(archive).arg("--").args(FLAGS);
     command
 }
 
