@@ -115,7 +115,7 @@ impl Counted {
                 .map(|id| {
                     let record = Self::record(this, id);
                     // On bare metal shared cells are counted here, which are in no page.
-                    let shared = (*record).flags & super::types::KN_TYPE_SHARED != 0;
+                    let shared = (*record).has(super::types::SHARED_TYPE);
                     if shared {
                         0
                     } else {
@@ -236,7 +236,7 @@ impl Counted {
         unsafe {
             (1..(*this).types)
                 .map(|id| Self::record(this, id))
-                .filter(|&record| (*record).flags & super::types::KN_TYPE_SHARED == 0)
+                .filter(|&record| !(*record).has(super::types::SHARED_TYPE))
                 .map(|record| super::types::Record::occupied(record))
                 .sum()
         }

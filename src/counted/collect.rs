@@ -11,7 +11,7 @@
 //! ```text
 //!   roots >= trip --> slices?  one step of a search over everything that the roots reach
 //!                     grown?   full: roots' closure; if that is a quarter of all cells or more, sweep.rs
-//!                     else     the newest 2,048 roots, 4 cells for each: what stays undecided is deferred
+//!                     else     the newest 2,048 roots, a few cells for each: what stays undecided is deferred
 //! ```
 //! Policy: the seed's words. More than half of the visited cells freed: the threshold is the default
 //! again; else it grows by half, to a bound. If all that was visited was garbage, it stays (Nim's keepThreshold).
@@ -22,7 +22,8 @@
 
 use super::search::Phase;
 use super::settings::{
-    CELLS_A_ROOT, KN_GC_COLLECT_WHEN_FULL, KN_GC_FIXED_THRESHOLD, KN_GC_STAY_DISABLED, LEAST_CELLS, MOST_ROOTS,
+    FIRST_REACH, KN_GC_COLLECT_WHEN_FULL, KN_GC_FIXED_THRESHOLD, KN_GC_STAY_DISABLED, LEAST_CELLS, MOST_CELLS,
+    MOST_REACH, MOST_ROOTS,
 };
 use super::state::Counted;
 
@@ -233,10 +234,12 @@ impl Counted {
         unsafe {
             let newest = (*this).roots.len.saturating_sub(MOST_ROOTS as usize);
             let from = (*this).roots.deferred.max(newest);
-            let limit = (((*this).roots.len - from) * CELLS_A_ROOT).max(LEAST_CELLS);
+            let wanted = ((*this).roots.len - from) << (*this).reach;
+            let limit = wanted.clamp(LEAST_CELLS, MOST_CELLS);
             Self::begin_search(this, from, limit);
             Self::run_search(this, usize::MAX, used);
             (*this).roots.deferred = (*this).roots.len;
+            Self::adapt_reach(this, limit);
             Self::adapt(this, (*this).search.seen, (*this).search.found);
             Self::destroy_waiting(this, (*this).settings.frees_per_release);
         }
@@ -352,6 +355,27 @@ impl Counted {
                 }
                 let futile = if freed * 8 < visited { (*this).futile + 1 } else { 0 };
                 (*this).futile = futile.min(MOST_FUTILE);
+            }
+        }
+    }
+
+    /// How far around its roots the next automatic collection looks: farther if this one could not see
+    /// enough, less far if little of what it saw was garbage.
+    ///
+    /// # Safety
+    /// `this` is a live state, the last search an automatic one.
+    unsafe fn adapt_reach(this: *mut Self, limit: usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let (seen, found) = ((*this).search.seen, (*this).search.found);
+            if (*this).search.truncated {
+                if found * 8 < seen {
+                    (*this).reach = ((*this).reach + 1).min(MOST_REACH);
+                } else if found * 2 < seen && seen > LEAST_CELLS {
+                    (*this).reach = (*this).reach.saturating_sub(1);
+                }
+            } else if seen * 4 < limit {
+                (*this).reach = (*this).reach.saturating_sub(1).max(FIRST_REACH);
             }
         }
     }

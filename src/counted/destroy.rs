@@ -24,35 +24,42 @@ use core::ptr::null_mut;
 
 use super::cell::{
     header, link, load_word, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE,
-    SPECIAL,
+    SPECIAL, TYPE,
 };
 use super::count::{count_down, special_release};
 use super::memory;
 use super::pages::{owner, SINGLE_LEAD};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
-use super::trace::{by_callback, is_traced, slot, slots, Slot};
-use super::types::{Record, PLAIN};
+use super::trace::{by_callback, each_named, is_traced, Slot};
+use super::types::{Record, PLAIN, SIMPLE};
 use crate::port;
+
+/// Dead cells that a call holds on its stack before they wait in the list.
+const NEAR: usize = 16;
 
 impl Counted {
     /// The last reference to a cell went.
     ///
     /// # Safety
     /// `object` is an ordinary cell of this state with a count of 1.
-    #[inline]
     pub(super) unsafe fn die(this: *mut Self, object: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
             if (*header(object)).word & ROOT != 0 {
                 Self::remove_root(this, object);
             }
+            let budget = (*this).settings.frees_per_release;
             let record = Self::record_of(this, object);
-            if (*record).has(PLAIN) && (*this).settings.frees_per_release == u32::MAX {
+            if (*record).has(PLAIN) && budget == u32::MAX {
                 return Self::give(this, object, record);
             }
-            Self::wait(this, object);
-            Self::drain(this, (*this).settings.frees_per_release);
+            let mut mark = 0;
+            if !Self::enter(this, &raw mut mark) {
+                return Self::wait(this, object);
+            }
+            Self::destroy_from(this, object, budget);
+            Self::leave(this, &raw mut mark);
         }
     }
 
@@ -199,49 +206,121 @@ impl Counted {
     ///
     /// # Safety
     /// As there.
-    #[inline(never)]
     pub(super) unsafe fn destroy_waiting(this: *mut Self, budget: u32) {
-        // SAFETY: what waits are dead cells of this state.
+        // SAFETY: the caller's word.
         unsafe {
-            let mut left = budget;
-            while left > 0 {
-                let object = (*this).waiting;
-                if object.is_null() {
-                    break;
-                }
-                left -= 1;
-                let next = link(object);
-                (*this).waiting = if next == 0 { null_mut() } else { memory::at((*this).source.heap(), next) };
-                (*this).pending -= 1;
-                Self::destroy(this, object);
+            if !(*this).waiting.is_null() {
+                Self::destroy_from(this, null_mut(), budget);
             }
         }
     }
 
-    /// Destroys a cell that waited.
+    /// Destroys a dead cell, if one is given, and cells that wait; [`Counted::enter`] was called.
     ///
     /// # Safety
-    /// `object` is out of the list.
+    /// As there; `object` is null or a cell of this state with its seal and one reference that is gone.
+    #[inline(never)]
+    unsafe fn destroy_from(this: *mut Self, object: *mut u8, budget: u32) {
+        // SAFETY: what waits are dead cells of this state.
+        unsafe {
+            // Dead cells that need not wait in the list. No callback runs while there is one here.
+            let mut near: [*mut u8; NEAR] = [null_mut(); NEAR];
+            let mut count = usize::from(!object.is_null());
+            near[0] = object;
+            let mut left = budget;
+            loop {
+                if left == 0 {
+                    return Self::wait_all(this, &near[..count.min(NEAR)]);
+                }
+                left -= 1;
+                let object = if count > 0 {
+                    count -= 1;
+                    // (In range: written that way there is no panic to link.)
+                    near.as_ptr().wrapping_add(count).read()
+                } else {
+                    let object = Self::first_waiting(this);
+                    if object.is_null() {
+                        return;
+                    }
+                    object
+                };
+                let kind = (*header(object)).kind;
+                let record = Self::record(this, kind & TYPE);
+                if kind & SINGLE != 0 || !(*record).has(SIMPLE) {
+                    Self::wait_all(this, &near[..count.min(NEAR)]);
+                    count = 0;
+                    Self::destroy(this, object);
+                    continue;
+                }
+                each_named(record, object, |slot| {
+                    let child = slot.read();
+                    if child.is_null() {
+                        return;
+                    }
+                    let word = load_word(child);
+                    // The last reference to an ordinary cell that is no root.
+                    if word & !(PURPLE | ACYCLIC) != ONE {
+                        count_down(child);
+                    } else if count < NEAR {
+                        // One reference too few counted, and it comes here twice: then it is refused.
+                        (*header(child)).word = RUNNING;
+                        near.as_mut_ptr().wrapping_add(count).write(child);
+                        count += 1;
+                    } else {
+                        Self::wait(this, child);
+                    }
+                });
+                (*record).one_less();
+                Self::give_to_page(this, object);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The cells are dead ones of this state, with their seals.
+    #[inline(never)]
+    unsafe fn wait_all(this: *mut Self, cells: &[*mut u8]) {
+        for &cell in cells {
+            // SAFETY: the caller's word.
+            unsafe { Self::wait(this, cell) };
+        }
+    }
+
+    /// Takes the first of the cells that wait, with its seal; null when there is none.
+    ///
+    /// # Safety
+    /// `this` is a live state.
     #[inline(always)]
+    unsafe fn first_waiting(this: *mut Self) -> *mut u8 {
+        // SAFETY: links lead from one waiting cell to the next.
+        unsafe {
+            let object = (*this).waiting;
+            if !object.is_null() {
+                let next = link(object);
+                (*this).waiting = if next == 0 { null_mut() } else { memory::at((*this).source.heap(), next) };
+                (*this).pending -= 1;
+                reseal(object);
+            }
+            object
+        }
+    }
+
+    /// Destroys a cell of a type with callbacks or an array, one with a block of its own, or a shared one.
+    ///
+    /// # Safety
+    /// `object` is dead and out of the list, its seal in place.
+    #[inline(never)]
     unsafe fn destroy(this: *mut Self, object: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
-            reseal(object);
             if (*header(object)).kind & SINGLE != 0 && owner(object).is_null() {
                 return super::shared::destroy(this, object, &mut (*this).running);
             }
-            let record = Self::record_of(this, object);
-            if (*record).destroy.is_some() || (*this).traced_types && is_traced(record) {
-                if !Self::destroy_by_callbacks(this, object) {
-                    return;
-                }
-            } else {
-                (*header(object)).word = RUNNING;
+            if !Self::destroy_by_callbacks(this, object) {
+                return;
             }
             let record = Self::record_of(this, object);
-            for n in 0..slots(record, object) {
-                Self::drop_slot(slot(record, object, n));
-            }
+            each_named(record, object, |slot| Self::drop_slot(slot));
             Self::give(this, object, record);
         }
     }
@@ -251,7 +330,6 @@ impl Counted {
     ///
     /// # Safety
     /// `slot` is one of a cell that is being destroyed.
-    #[inline(always)]
     pub(super) unsafe fn drop_slot(slot: Slot) {
         // SAFETY: the caller's word.
         unsafe {
@@ -296,7 +374,7 @@ impl Counted {
             let record = Self::record_of(this, object);
             if (*head).kind & FINALISED == 0 {
                 (*head).kind |= FINALISED;
-                if let Some(destroy) = (*record).destroy {
+                if let Some(destroy) = (*(*record).descriptor).destroy {
                     destroy(object.cast());
                     if Self::revive(this, object) {
                         (*this).running = null_mut();
@@ -360,9 +438,7 @@ impl Counted {
                 return false;
             }
             let record = Self::record_of(this, object);
-            for n in 0..slots(record, object) {
-                Self::drop_slot(slot(record, object, n));
-            }
+            each_named(record, object, |slot| Self::drop_slot(slot));
             true
         }
     }

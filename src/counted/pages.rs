@@ -24,9 +24,8 @@
 use core::ptr::null_mut;
 
 use super::cell::{dead_single, header, CellHeader, FREE, HEADER, SINGLE};
-use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
-use super::types::{KnType, KnTypeId, Record, KN_TYPE_SHARED, VARIABLE};
+use super::types::{KnType, KnTypeId, Record, POISONED, SHARED_TYPE, VARIABLE};
 use crate::heap::KnStatus;
 use crate::port;
 
@@ -47,8 +46,10 @@ pub(crate) const DIRECT: u16 = CLASSES as u16;
 pub(crate) const SINGLE_CLASS: u16 = u16::MAX;
 /// Bytes before a page's first cell.
 const FIRST: usize = size_of::<Page>().next_multiple_of(8);
-/// Cells that are made ready at a time.
-const CARVE: usize = 16;
+/// Empty pages that are kept, besides an eighth of all.
+const SPARES: usize = 16;
+/// A full page is listed again when this part of its cells is free.
+const WORTH: u32 = 8;
 /// No page of this library starts with another word.
 const MAGIC: u32 = 0x4B6E_6F6C;
 
@@ -59,12 +60,14 @@ pub(crate) struct Page {
     /// Offset of the first free cell, 0 when there is none.
     free: u32,
     used: u32,
-    /// Offset of the first cell that was never used.
-    fresh: u32,
+    /// Offset of what is behind the last cell.
+    behind: u32,
     /// Bytes of a cell.
     cell: u32,
     class: u16,
     listed: bool,
+    /// When so many are used, something is to be done with the page.
+    wake: u32,
     pub(super) owner: *mut Counted,
     /// Neighbours in the list of pages with room, and in that of all.
     next: *mut Page,
@@ -198,19 +201,44 @@ pub(crate) unsafe fn likely_page(object: *const u8) -> Option<*mut Counted> {
     unsafe { ((*page).magic == MAGIC).then(|| (*page).owner) }
 }
 
-/// Zeroes a payload. Word by word: a call of memset costs more than most payloads.
+/// Zeroes a payload, two words at a time: a call of memset costs more than most payloads.
 ///
 /// # Safety
 /// `bytes` bytes at `at`, a multiple of 8, are writable, and `at` is aligned to 8.
 #[inline(always)]
 unsafe fn clear(at: *mut u8, bytes: usize) {
-    let mut word = at.cast::<u64>();
-    let end = at.wrapping_add(bytes).cast::<u64>();
-    while word < end {
-        // SAFETY: the caller's word. Volatile, or the compiler makes the call of it.
-        unsafe { word.write_volatile(0) };
-        word = word.wrapping_add(1);
+    let mut at = at;
+    // SAFETY: the caller's word.
+    unsafe {
+        if bytes & 8 != 0 {
+            at.cast::<u64>().write(0);
+            at = at.wrapping_add(8);
+        }
+        let mut left = bytes & !15;
+        while left > 0 {
+            at.cast::<[u64; 2]>().write([0; 2]);
+            at = opaque(at.wrapping_add(16));
+            left -= 16;
+        }
     }
+}
+
+/// The same pointer, so that the compiler does not make a call of memset of the loop around it.
+#[inline(always)]
+fn opaque(at: *mut u8) -> *mut u8 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "aarch64"))]
+    #[cfg(not(miri))]
+    {
+        let mut address = at.addr();
+        // SAFETY: no instruction.
+        unsafe { core::arch::asm!("/* {0} */", inout(reg) address, options(nomem, nostack, preserves_flags)) };
+        at.with_addr(address)
+    }
+    #[cfg(any(
+        miri,
+        not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "aarch64"))
+    ))]
+    core::hint::black_box(at)
 }
 
 impl Counted {
@@ -222,21 +250,17 @@ impl Counted {
     pub unsafe fn new_cell(this: *mut Self, id: KnTypeId) -> *mut u8 {
         // SAFETY: the caller's word; records are those of live pages.
         unsafe {
-            // Number 0 has no class that a page serves.
-            if id >= (*this).types || (*this).busy_new {
+            // Number 0 has a page without room.
+            if id >= (*this).ready {
                 return Self::new_out_of_line(this, id);
             }
             let record = Self::record(this, id);
-            let class = (*record).class;
-            if class >= DIRECT {
-                return Self::new_out_of_line(this, id);
-            }
-            let page = (*this).open[usize::from(class)];
+            let page = (*record).open;
             let offset = (*page).free;
             if offset == 0 {
                 return Self::new_out_of_line(this, id);
             }
-            Self::take_from(page, offset, record, (*record).size as usize)
+            Self::take_from(page, offset, record, (*record).clear as usize)
         }
     }
 
@@ -255,7 +279,7 @@ impl Counted {
             (*record).one_more();
             let kind = (*record).kind ^ (object.addr() as u32) << 13;
             cell.cast::<CellHeader>().write(CellHeader { word: (*record).word, kind });
-            clear(object, payload.next_multiple_of(8));
+            clear(object, payload);
             object
         }
     }
@@ -272,7 +296,7 @@ impl Counted {
             if !Self::knows(this, id) {
                 return null_mut();
             }
-            let size = (*Self::record(this, id)).size as usize;
+            let size = Record::size(Self::record(this, id));
             Self::new_of_class(this, id, (*Self::record(this, id)).class, size)
         }
     }
@@ -288,9 +312,9 @@ impl Counted {
                 return null_mut();
             }
             let record = Self::record(this, id);
-            let payload = payload.max((*record).size as usize);
-            if (*record).flags & KN_TYPE_SHARED == 0 && payload > (*record).size as usize {
-                Record::vary(record);
+            let payload = payload.max(Record::size(record));
+            if !(*record).has(SHARED_TYPE) && payload > Record::size(record) {
+                Record::vary(record, &raw mut (*this).empty);
             }
             Self::new_of_class(this, id, class_of(payload + HEADER), payload)
         }
@@ -314,10 +338,10 @@ impl Counted {
     unsafe fn new_of_class(this: *mut Self, id: KnTypeId, class: u16, payload: usize) -> *mut u8 {
         // SAFETY: as there.
         unsafe {
-            if (*this).busy_new {
+            if (*this).ready == 0 {
                 Self::before_new(this);
             }
-            if (*Self::record(this, id)).flags & KN_TYPE_SHARED != 0 {
+            if (*Self::record(this, id)).has(SHARED_TYPE) {
                 return super::shared::new_shared(this, id, payload);
             }
             let mut object = Self::find_place(this, id, class, payload);
@@ -358,46 +382,102 @@ impl Counted {
         // SAFETY: the caller's word; lists hold live pages.
         unsafe {
             let open = (*this).open[class];
-            if (*open).free != 0 || Self::carve(open) {
+            if (*open).free != 0 {
                 return open;
             }
+            // What is open is full now: it is left until there is room worth a visit.
+            (*open).wake = (*open).used - (*open).used / WORTH - u32::from((*open).used != 0);
             let mut page = (*this).listed[class];
-            if page.is_null() {
+            if !page.is_null() {
+                Self::unlist(this, page);
+            } else {
                 page = Self::new_page(this, class as u16);
                 if page.is_null() {
+                    page = Self::any_page(this, class as u16);
+                }
+                if page.is_null() {
+                    Self::set_open(this, class, &raw mut (*this).empty);
                     return page;
                 }
-                Self::carve(page);
-            } else {
-                Self::unlist(this, page);
             }
-            (*this).open[class] = page;
+            (*page).wake = 0;
+            Self::set_open(this, class, page);
             page
         }
     }
 
-    /// Makes cells ready that were never used; whether there were any.
+    /// The page that a class allocates from.
     ///
     /// # Safety
-    /// `page` is a page of a state, or its empty one.
-    unsafe fn carve(page: *mut Page) -> bool {
+    /// `this` is a live state.
+    pub(super) unsafe fn open_page(this: *mut Self, class: u16) -> *mut Page {
+        // SAFETY: the caller's word.
+        unsafe {
+            if class < DIRECT {
+                (*this).open[usize::from(class)]
+            } else {
+                &raw mut (*this).empty
+            }
+        }
+    }
+
+    /// Makes a page the one that a class, and so its types, allocate from.
+    ///
+    /// # Safety
+    /// `page` has room, or is the empty one.
+    unsafe fn set_open(this: *mut Self, class: usize, page: *mut Page) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).open[class] = page;
+            for id in 1..(*this).types {
+                let record = Self::record(this, id);
+                if usize::from((*record).class) == class {
+                    (*record).open = page;
+                }
+            }
+        }
+    }
+
+    /// A page with a free cell that was not worth a visit, when there is no other.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    #[cold]
+    unsafe fn any_page(this: *mut Self, class: u16) -> *mut Page {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            let mut page = (*this).pages;
+            while !page.is_null() && ((*page).class != class || (*page).free == 0 || (*page).used == 0) {
+                page = (*page).all_next;
+            }
+            page
+        }
+    }
+
+    /// Makes all cells of an empty page ready, to be taken in the order of their addresses.
+    ///
+    /// # Safety
+    /// `page` is an empty page of a state.
+    unsafe fn carve(page: *mut Page, class: u16) {
         // SAFETY: the cells lie in the page.
         unsafe {
-            let bytes = (*page).cell as usize;
-            if bytes == 0 {
-                return false;
-            }
-            let fresh = (*page).fresh as usize;
-            let count = ((PAGE - MARGIN - fresh) / bytes).min(CARVE);
-            // Backwards, so that they are taken in the order of their addresses.
-            for n in (0..count).rev() {
-                let offset = fresh + n * bytes;
+            let bytes = class_bytes(class);
+            let count = (PAGE - MARGIN - FIRST) / bytes;
+            let end = FIRST + count * bytes;
+            let mut offset = FIRST;
+            loop {
                 let cell = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
-                cell.write(CellHeader { word: FREE, kind: (*page).free });
-                (*page).free = offset as u32;
+                offset += bytes;
+                if offset == end {
+                    cell.write(CellHeader { word: FREE, kind: 0 });
+                    break;
+                }
+                cell.write(CellHeader { word: FREE, kind: offset as u32 });
             }
-            (*page).fresh += (count * bytes) as u32;
-            count > 0
+            (*page).class = class;
+            (*page).cell = bytes as u32;
+            (*page).free = FIRST as u32;
+            (*page).behind = end as u32;
         }
     }
 
@@ -406,6 +486,17 @@ impl Counted {
     unsafe fn new_page(this: *mut Self, class: u16) -> *mut Page {
         // SAFETY: the block is a page's size and nobody else's.
         unsafe {
+            let spare = (*this).spare;
+            if !spare.is_null() {
+                (*this).spare = (*spare).next;
+                (*this).spares -= 1;
+                (*spare).next = null_mut();
+                // One of the same class is ready as it was left.
+                if (*spare).class != class {
+                    Self::carve(spare, class);
+                }
+                return spare;
+            }
             let page = (*this).source.take_aligned(PAGE, PAGE - MARGIN).cast::<Page>();
             if page.is_null() {
                 return page;
@@ -415,10 +506,11 @@ impl Counted {
                 magic: MAGIC,
                 free: 0,
                 used: 0,
-                fresh: FIRST as u32,
+                behind: FIRST as u32,
                 cell: class_bytes(class) as u32,
                 class,
                 listed: false,
+                wake: 0,
                 owner: this,
                 next: null_mut(),
                 previous: null_mut(),
@@ -429,6 +521,7 @@ impl Counted {
                 (*(*this).pages).all_previous = page;
             }
             (*this).pages = page;
+            Self::carve(page, class);
             (*this).page_bytes += PAGE;
             Self::note_growth(this);
             page
@@ -466,10 +559,17 @@ impl Counted {
         let mut any = false;
         // SAFETY: open pages are live, or the empty one, which is no state's.
         unsafe {
+            while !(*this).spare.is_null() {
+                let page = (*this).spare;
+                (*this).spare = (*page).next;
+                (*this).spares -= 1;
+                Self::drop_page(this, page);
+                any = true;
+            }
             for class in 0..CLASSES {
                 let page = (*this).open[class];
                 if (*page).used == 0 && page != &raw mut (*this).empty {
-                    (*this).open[class] = &raw mut (*this).empty;
+                    Self::set_open(this, class, &raw mut (*this).empty);
                     Self::drop_page(this, page);
                     any = true;
                 }
@@ -525,8 +625,8 @@ impl Counted {
             (*this).singles = single;
             (*this).single_bytes += size_of::<Single>() + bytes;
             // In place of a page's cell of another size.
-            if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, (*record).size as usize) {
-                Record::vary(record);
+            if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, Record::size(record)) {
+                Record::vary(record, &raw mut (*this).empty);
             }
             if (*record).has(VARIABLE) {
                 (*record).count_bytes(bytes, true);
@@ -552,7 +652,7 @@ impl Counted {
         unsafe {
             let head = header(object);
             (*record).one_less();
-            if (*head).kind & SINGLE != 0 || (*record).has(VARIABLE) || (*this).settings.has(KN_GC_TORTURE) {
+            if (*head).kind & SINGLE != 0 || (*record).has(VARIABLE | POISONED) {
                 return Self::give_out_of_line(this, object, record);
             }
             Self::give_to_page(this, object);
@@ -562,21 +662,21 @@ impl Counted {
     /// # Safety
     /// As [`Counted::give`], for a cell of a page.
     #[inline(always)]
-    unsafe fn give_to_page(this: *mut Self, object: *mut u8) {
+    pub(super) unsafe fn give_to_page(this: *mut Self, object: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
             let page = page_of(object);
-            let before = (*page).free;
-            header(object).write(CellHeader { word: FREE, kind: before });
+            header(object).write(CellHeader { word: FREE, kind: (*page).free });
             (*page).free = (object.addr() - HEADER - page.addr()) as u32;
-            (*page).used -= 1;
-            if before == 0 || (*page).used == 0 {
+            let used = (*page).used - 1;
+            (*page).used = used;
+            if used == (*page).wake {
                 Self::page_changed(this, page);
             }
         }
     }
 
-    /// A page that had no room has some, or one is empty.
+    /// A page that had no room has enough to be worth a visit, or one is empty.
     ///
     /// # Safety
     /// `page` is one of this state's.
@@ -585,22 +685,50 @@ impl Counted {
     unsafe fn page_changed(this: *mut Self, page: *mut Page) {
         // SAFETY: the lists hold live pages.
         unsafe {
-            let class = usize::from((*page).class);
-            if (*this).open[class] == page {
+            if (*this).open[usize::from((*page).class)] == page {
                 return;
             }
             if (*page).used == 0 {
+                return Self::retire_page(this, page);
+            }
+            Self::list_page(this, page);
+        }
+    }
+
+    /// # Safety
+    /// `page` is one of this state's with a free cell, neither open nor listed.
+    unsafe fn list_page(this: *mut Self, page: *mut Page) {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            let class = usize::from((*page).class);
+            let first = (*this).listed[class];
+            (*page).next = first;
+            (*page).listed = true;
+            (*page).wake = 0;
+            if !first.is_null() {
+                (*first).previous = page;
+            }
+            (*this).listed[class] = page;
+        }
+    }
+
+    /// Keeps an empty page, or gives it back if enough are kept.
+    ///
+    /// # Safety
+    /// `page` is an empty one of this state's that is not open.
+    unsafe fn retire_page(this: *mut Self, page: *mut Page) {
+        // SAFETY: the lists hold live pages.
+        unsafe {
+            let most = if WORD64 { SPARES + (*this).page_bytes / PAGE / 8 } else { 0 };
+            if (*this).spares >= most {
                 return Self::drop_page(this, page);
             }
-            if !(*page).listed {
-                let first = (*this).listed[class];
-                (*page).next = first;
-                (*page).listed = true;
-                if !first.is_null() {
-                    (*first).previous = page;
-                }
-                (*this).listed[class] = page;
+            if (*page).listed {
+                Self::unlist(this, page);
             }
+            (*page).next = (*this).spare;
+            (*this).spare = page;
+            (*this).spares += 1;
         }
     }
 
@@ -615,7 +743,7 @@ impl Counted {
             if (*record).has(VARIABLE) {
                 (*record).count_bytes(bytes, false);
             }
-            if (*this).settings.has(KN_GC_TORTURE) {
+            if (*record).has(POISONED) {
                 object.write_bytes(0xDB, bytes - HEADER);
             }
             if (*header(object)).kind & SINGLE == 0 {
@@ -647,8 +775,8 @@ impl Counted {
         unsafe {
             let mut page = (*this).pages;
             while !page.is_null() {
-                let Page { fresh, cell, .. } = page.read();
-                for offset in (FIRST..fresh as usize).step_by(cell as usize) {
+                let Page { behind, cell, .. } = page.read();
+                for offset in (FIRST..behind as usize).step_by(cell as usize) {
                     let object = page.cast::<u8>().wrapping_add(offset + HEADER);
                     if (*header(object)).word != FREE && !visit(object) {
                         return false;
@@ -677,16 +805,16 @@ impl Counted {
         unsafe {
             let mut page = (*this).pages;
             while !page.is_null() {
-                let Page { magic, free, used, fresh, cell, owner, .. } = page.read();
-                let room = (fresh as usize).wrapping_sub(FIRST);
-                if magic != MAGIC || owner != this || cell == 0 || fresh as usize > PAGE || room % cell as usize != 0 {
+                let Page { magic, free, used, behind, cell, owner, .. } = page.read();
+                let room = (behind as usize).wrapping_sub(FIRST);
+                if magic != MAGIC || owner != this || cell == 0 || behind as usize > PAGE || room % cell as usize != 0 {
                     return false;
                 }
                 let all = room / cell as usize;
                 let mut offset = free as usize;
                 let mut count = 0;
                 while offset != 0 {
-                    let fits = offset >= FIRST && offset < fresh as usize && (offset - FIRST) % cell as usize == 0;
+                    let fits = offset >= FIRST && offset < behind as usize && (offset - FIRST) % cell as usize == 0;
                     if !fits || count >= all {
                         return false;
                     }

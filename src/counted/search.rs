@@ -35,9 +35,9 @@ use core::ptr::null_mut;
 
 use super::cell::{header, ACYCLIC, COUNT, ONE, PURPLE, ROOT, SEARCHED, SPECIAL, STATE};
 use super::count::count_down;
-use super::pages::owner;
 use super::state::Counted;
-use super::trace::{by_callback, is_traced, slot, slots, Slot};
+use super::trace::{by_callback, each_named, is_traced, slot, slots, Slot};
+use super::types::SIMPLE;
 use crate::heap::KnStatus;
 use crate::port;
 
@@ -334,6 +334,28 @@ impl Counted {
         // SAFETY: as there.
         unsafe {
             let record = Self::record_of(this, cell);
+            if (*record).has(SIMPLE) && (*record).references as usize <= SLOTS_A_UNIT {
+                each_named(record, cell, |slot| visit(this, slot));
+                return (true, 1);
+            }
+            Self::scan_parts(this, cell, left, visit)
+        }
+    }
+
+    /// [`Counted::scan_cell`] for a cell that can be long, or has a trace callback.
+    ///
+    /// # Safety
+    /// As [`Counted::scan`].
+    #[inline(never)]
+    unsafe fn scan_parts(
+        this: *mut Self,
+        cell: *mut u8,
+        left: usize,
+        visit: unsafe fn(*mut Self, Slot),
+    ) -> (bool, usize) {
+        // SAFETY: as there.
+        unsafe {
+            let record = Self::record_of(this, cell);
             let all = slots(record, cell);
             let from = (*this).search.next_slot;
             let to = all.min(from.saturating_add(left.saturating_mul(SLOTS_A_UNIT)));
@@ -358,6 +380,7 @@ impl Counted {
     ///
     /// # Safety
     /// `slot` is one of a cell of the set.
+    #[inline(always)]
     unsafe fn subtract(this: *mut Self, slot: Slot) {
         // SAFETY: the caller's word.
         unsafe {
@@ -376,7 +399,7 @@ impl Counted {
                         }
                     }
                 }
-            } else if word & ACYCLIC == 0 && word >= ONE && owner(child) == this {
+            } else if word & ACYCLIC == 0 && word >= ONE {
                 // A registered root that is no input stays one; its mark is in the saved word.
                 if !Self::include(this, child, word & !(PURPLE * u32::from(word & ROOT == 0)), (word >> 5) - 1) {
                     (*this).search.truncated = true;
@@ -445,6 +468,7 @@ impl Counted {
     ///
     /// # Safety
     /// As [`Counted::subtract`].
+    #[inline(always)]
     unsafe fn reach(this: *mut Self, slot: Slot) {
         // SAFETY: the caller's word.
         unsafe {
@@ -483,6 +507,7 @@ impl Counted {
     ///
     /// # Safety
     /// As [`Counted::subtract`].
+    #[inline(always)]
     unsafe fn sever(this: *mut Self, slot: Slot) {
         // SAFETY: the caller's word.
         unsafe {
@@ -503,7 +528,7 @@ impl Counted {
                         (*entry).word |= PURPLE;
                     }
                 }
-            } else if word & (SPECIAL | ACYCLIC) == 0 && owner(child) == this {
+            } else if word & (SPECIAL | ACYCLIC) == 0 {
                 slot.write(null_mut());
                 count_down(child);
             }

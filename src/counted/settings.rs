@@ -23,12 +23,14 @@ const FLAGS: u32 = KN_GC_ARC | KN_GC_FIXED_THRESHOLD | KN_GC_STAY_DISABLED | KN_
 const THRESHOLD: u32 = 128;
 /// Nim's with nimFixedOrc.
 const FIXED_THRESHOLD: u32 = 10_000;
-/// Most roots that an automatic collection looks at; with [`CELLS_A_ROOT`] it bounds the pause.
+/// Most roots that an automatic collection looks at, and most cells: that bounds the pause.
 pub(crate) const MOST_ROOTS: u32 = 2048;
-/// Cells that an automatic collection may look at for each of its roots.
-pub(crate) const CELLS_A_ROOT: usize = 4;
-/// And at least so many.
-pub(crate) const LEAST_CELLS: usize = 512;
+pub(crate) const MOST_CELLS: usize = 8192;
+/// It looks at least at so many.
+pub(crate) const LEAST_CELLS: usize = 256;
+/// For each root at 2 to the power of this at first, and at most.
+pub(crate) const FIRST_REACH: u32 = 2;
+pub(crate) const MOST_REACH: u32 = 10;
 /// Growth below which the whole graph is not looked at.
 const FLOOR: usize = if cfg!(target_pointer_width = "64") { 1 << 20 } else { 64 << 10 };
 
@@ -155,8 +157,9 @@ impl Counted {
             let settings = Settings::of(config, capacity);
             (*this).settings = settings;
             (*this).threshold = settings.threshold;
-            (*this).busy_new = settings.busy_new();
+            (*this).ready = if settings.busy_new() { 0 } else { (*this).types };
             (*this).futile = 0;
+            (*this).reach = FIRST_REACH;
             (*this).longest = 0;
             Self::adopt_mode(this);
             Self::plan_growth(this);

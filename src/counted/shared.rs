@@ -160,14 +160,12 @@ pub(super) unsafe fn destroy(this: *mut Counted, object: *mut u8, running: &mut 
         *running = object;
         if (*head).kind & FINALISED == 0 {
             (*head).kind |= FINALISED;
-            if let Some(destroy) = record.destroy {
+            if let Some(destroy) = (*descriptor).destroy {
                 destroy(object.cast());
             }
         }
         if !revive(object) {
-            for n in 0..super::trace::slots(&record, object) {
-                Counted::drop_slot(super::trace::slot(&record, object, n));
-            }
+            super::trace::each_named(&record, object, |slot| Counted::drop_slot(slot));
             super::trace::by_callback(&record, object, &mut |slot| Counted::drop_slot(slot));
             *running = null_mut();
             if !revive(object) {

@@ -44,8 +44,8 @@ pub struct Counted {
     pub(super) records: *mut Record,
     pub(super) types: u32,
     pub(super) type_room: u32,
-    /// An allocation has more to do than allocate.
-    pub(super) busy_new: bool,
+    /// Types that the fast path of an allocation serves: all, or none when it has more to do.
+    pub(super) ready: u32,
     /// A type with a trace callback is registered.
     pub(super) traced_types: bool,
     pub(super) disabled: bool,
@@ -53,9 +53,14 @@ pub struct Counted {
     pub(super) unlisted: bool,
     /// Collections that freed next to nothing, in a row.
     pub(super) futile: u32,
+    /// Cells that an automatic collection looks at for each root, as a power of two.
+    pub(super) reach: u32,
     pub(super) source: Source,
     pub(super) pages: *mut Page,
     pub(super) singles: *mut Single,
+    /// Empty pages that are kept.
+    pub(super) spare: *mut Page,
+    pub(super) spares: usize,
     /// A page without room.
     pub(super) empty: Page,
     /// Bytes that the heap can hold; None: it grows.
@@ -127,6 +132,7 @@ impl Counted {
             }
             (*this).records.cast::<u8>().write_bytes(0, size_of::<Record>());
             (*(*this).records).class = super::pages::SINGLE_CLASS;
+            (*(*this).records).open = &raw mut (*this).empty;
             Self::configure(this, &KnGcConfig::default());
             this
         }
@@ -147,6 +153,7 @@ impl Counted {
                 } else {
                     (*record).word &= !super::cell::ACYCLIC;
                 }
+                Record::poison(record, (*this).settings.has(super::settings::KN_GC_TORTURE));
             }
         }
     }

@@ -11,17 +11,16 @@
 //!   2  count > 0: reached, its edges + 1, and so on over all that it reaches
 //!   3  not reached: garbage; its edges are removed (their counts are gone already)
 //! ```
-//! Cost: three to four passes over all cells; where the mark stack overflows, one pass more for each time.
+//! Cost: three passes over all cells; where the mark stack overflows, one pass more for each time.
 //!
 //! Source: JS_RunGC of QuickJS (Bellard), there over a list of all objects; the passes over pages are
 //! those of Lins's local mark-scan with every cell as a root.
 
 use core::ptr::null_mut;
 
-use super::cell::{header, ACYCLIC, COUNT, ONE, ROOT, SPECIAL, STATE};
-use super::pages::owner;
+use super::cell::{header, ACYCLIC, COUNT, DEAD, ONE, ROOT, SPECIAL, STATE};
 use super::state::Counted;
-use super::trace::{is_traced, slot, slots};
+use super::trace::{each_named, is_traced};
 
 /// States of ordinary cells during the passes.
 const UNSEEN: u32 = 0;
@@ -47,34 +46,26 @@ impl Counted {
     /// is too small for the references there are; then nothing has changed.
     ///
     /// # Safety
-    /// No search is under way; [`Counted::enter`] was called.
+    /// No search is under way, nothing waits; [`Counted::enter`] was called.
     pub(super) unsafe fn sweep(this: *mut Self) -> Option<usize> {
         // SAFETY: the caller's word; slots of living cells hold cells or null.
         unsafe {
             let mut edges = 0;
-            let sound = Self::each_edge(this, usize::MAX, &mut |child| {
-                if (*header(child)).word & COUNT == 0 {
-                    return false;
+            let mut sound = true;
+            Self::each_edge(this, |child| {
+                let word = (*header(child)).word;
+                sound = word & COUNT != 0;
+                if sound {
+                    (*header(child)).word = word - ONE;
+                    edges += 1;
                 }
-                (*header(child)).word -= ONE;
-                edges += 1;
-                true
+                sound
             });
             if !sound {
-                Self::each_edge(this, edges, &mut |child| {
-                    (*header(child)).word += ONE;
-                    true
-                });
+                Self::take_back(this, edges);
                 return None;
             }
             Self::reach_all(this);
-            Self::each_cell(this, |cell| {
-                let word = (*header(cell)).word;
-                if is_candidate(word) && word & STATE == UNSEEN {
-                    Self::each_inner_slot(this, cell, |slot| slot.write(null_mut()));
-                }
-                true
-            });
             let (mut seen, mut found) = (0, 0);
             Self::each_cell(this, |cell| {
                 let word = (*header(cell)).word;
@@ -84,6 +75,11 @@ impl Counted {
                     if word & STATE != UNSEEN && word & COUNT != 0 {
                         (*header(cell)).word = word & !STATE;
                         return true;
+                    }
+                    if word & STATE == UNSEEN {
+                        Self::sever_garbage(this, cell);
+                    } else {
+                        (*header(cell)).word = word & !STATE;
                     }
                     if word & ROOT != 0 {
                         Self::remove_root(this, cell);
@@ -105,32 +101,50 @@ impl Counted {
         }
     }
 
-    /// Calls `visit` with the target of each edge between two candidates, at most `most` times or until it
-    /// answers false; always in the same order. Whether all were visited.
+    /// Calls `visit` with the target of each edge between two candidates until it answers false; always in
+    /// the same order.
     ///
     /// # Safety
     /// As [`Counted::sweep`].
-    unsafe fn each_edge(this: *mut Self, most: usize, visit: &mut dyn FnMut(*mut u8) -> bool) -> bool {
-        let mut left = most;
-        let mut whole = true;
+    #[inline(always)]
+    unsafe fn each_edge(this: *mut Self, mut visit: impl FnMut(*mut u8) -> bool) {
+        let mut on = true;
         // SAFETY: the caller's word.
         unsafe {
             Self::each_cell(this, |cell| {
                 if is_candidate((*header(cell)).word) {
                     Self::each_inner_slot(this, cell, |slot| {
-                        if whole && left > 0 {
-                            left -= 1;
-                            whole = visit(slot.read());
+                        if on {
+                            on = visit(slot.read());
                         }
                     });
                 }
-                whole && left > 0
+                on
             });
         }
-        whole
     }
 
-    /// Calls `visit` with each slot of a cell that refers to a candidate of this state.
+    /// Takes back what the first pass did to the first so many edges.
+    ///
+    /// # Safety
+    /// As [`Counted::sweep`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn take_back(this: *mut Self, edges: usize) {
+        let mut left = edges;
+        // SAFETY: the same edges in the same order.
+        unsafe {
+            Self::each_edge(this, |child| {
+                if left > 0 {
+                    (*header(child)).word += ONE;
+                    left -= 1;
+                }
+                left > 0
+            });
+        }
+    }
+
+    /// Calls `visit` with each slot of a cell that refers to a candidate.
     ///
     /// # Safety
     /// As [`Counted::sweep`]; `cell` is a candidate.
@@ -142,13 +156,33 @@ impl Counted {
             if (*this).traced_types && is_traced(record) {
                 return;
             }
-            for n in 0..slots(record, cell) {
-                let slot = slot(record, cell, n);
+            each_named(record, cell, |slot| {
                 let child = slot.read();
-                if !child.is_null() && is_candidate((*header(child)).word) && owner(child) == this {
+                if !child.is_null() && is_candidate((*header(child)).word) {
                     visit(slot);
                 }
-            }
+            });
+        }
+    }
+
+    /// Removes the edges of a garbage cell that the collector looks at: their counts are gone already. What
+    /// waits was found before it in this pass: nothing waited when the passes began.
+    ///
+    /// # Safety
+    /// As [`Counted::sweep`].
+    #[inline(always)]
+    unsafe fn sever_garbage(this: *mut Self, cell: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            each_named(Self::record_of(this, cell), cell, |slot| {
+                let child = slot.read();
+                if !child.is_null() {
+                    let word = (*header(child)).word;
+                    if is_candidate(word) || word & DEAD == DEAD {
+                        slot.write(null_mut());
+                    }
+                }
+            });
         }
     }
 

@@ -15,7 +15,7 @@ use core::ffi::c_void;
 use super::cell::HEADER;
 use super::pages::bytes_of;
 use super::state::Counted;
-use super::types::{Record, KN_TYPE_ARRAY};
+use super::types::{Record, ARRAY, DENSE};
 
 /// A slot of a cell.
 pub(crate) type Slot = *mut *mut u8;
@@ -48,10 +48,10 @@ pub(crate) unsafe fn slots(record: *const Record, object: *const u8) -> usize {
     // SAFETY: the caller's word.
     unsafe {
         let fixed = (*record).references as usize;
-        if (*record).flags & KN_TYPE_ARRAY == 0 {
+        if !(*record).has(ARRAY) {
             return fixed;
         }
-        fixed + (bytes_of(object) - HEADER - (*record).size as usize) / size_of::<usize>()
+        fixed + (bytes_of(object) - HEADER - Record::size(record)) / size_of::<usize>()
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) unsafe fn slot(record: *const Record, object: *mut u8, n: usize) -> S
         let offset = if n < fixed {
             (*record).offsets.wrapping_add(n).read() as usize
         } else {
-            (*record).size as usize + (n - fixed) * size_of::<usize>()
+            Record::size(record) + (n - fixed) * size_of::<usize>()
         };
         object.wrapping_add(offset).cast()
     }
@@ -102,6 +102,37 @@ pub(crate) unsafe fn by_callback<F: FnMut(Slot)>(record: *const Record, object: 
     }
 }
 
+/// Calls `visit` with each slot that the type's data names.
+///
+/// # Safety
+/// As [`slots`].
+#[inline(always)]
+pub(crate) unsafe fn each_named(record: *const Record, object: *mut u8, mut visit: impl FnMut(Slot)) {
+    // SAFETY: the caller's word; registration verified the offsets.
+    unsafe {
+        if (*record).has(DENSE) {
+            let mut slot: Slot = object.wrapping_add((*record).first as usize).cast();
+            let end = slot.wrapping_add((*record).references as usize);
+            while slot != end {
+                visit(slot);
+                slot = slot.wrapping_add(1);
+            }
+        } else {
+            let mut offset = (*record).offsets;
+            let end = offset.wrapping_add((*record).references as usize);
+            while offset != end {
+                visit(object.wrapping_add(offset.read() as usize).cast());
+                offset = offset.wrapping_add(1);
+            }
+        }
+        if (*record).has(ARRAY) {
+            for n in (*record).references as usize..slots(record, object) {
+                visit(slot(record, object, n));
+            }
+        }
+    }
+}
+
 impl Counted {
     /// Calls `visit` with every slot of a cell.
     ///
@@ -112,9 +143,7 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             let record = Self::record_of(this, object);
-            for n in 0..slots(record, object) {
-                visit(slot(record, object, n));
-            }
+            each_named(record, object, &mut visit);
             if (*this).traced_types && is_traced(record) {
                 by_callback(record, object, &mut visit);
             }

@@ -22,7 +22,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::cell::{ACYCLIC, HEADER, KEY, ONE, TYPE};
-use super::pages::{cell_bytes, class_of, SINGLE_CLASS};
+use super::pages::{cell_bytes, class_of, Page, SINGLE_CLASS};
+use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::KnTracer;
 use crate::heap::KnStatus;
@@ -90,10 +91,20 @@ impl KnType {
     };
 }
 
-/// Cells of the type need nothing but their memory given back.
+/// As [`SIMPLE`], without references.
 pub(crate) const PLAIN: u32 = 1;
 /// Sizes differ from cell to cell, so `bytes` is counted.
 pub(crate) const VARIABLE: u32 = 2;
+/// Its cells lie in pages, have no callback and no array: their end is references released and memory
+/// given back.
+pub(crate) const SIMPLE: u32 = 64;
+/// What is freed is overwritten.
+pub(crate) const POISONED: u32 = 128;
+/// Its slots lie side by side.
+pub(crate) const DENSE: u32 = 1024;
+/// The descriptor's flags that are asked for often.
+pub(crate) const ARRAY: u32 = 256;
+pub(crate) const SHARED_TYPE: u32 = 512;
 /// Acyclic only until proven: a type that it names is not registered yet.
 const WAITING: u32 = 4;
 /// Mark of the search for a way back.
@@ -110,20 +121,32 @@ pub(crate) struct Record {
     /// Size class of cells of `size`.
     pub class: u16,
     pub traits: u16,
-    /// Bytes of the payload.
-    pub size: u32,
+    /// Where its slots begin, if they lie side by side.
+    pub first: u32,
     /// Cells alive or waiting. Written by its thread alone, read by dumps of others.
     pub live: AtomicUsize,
     /// Bytes of those cells, if they vary.
     pub bytes: AtomicUsize,
     pub offsets: *const u32,
     pub references: u32,
-    pub flags: u32,
+    /// Bytes of the payload in words of 8 bytes, which a new cell has zeroed.
+    pub clear: u32,
     pub descriptor: *const KnType,
-    pub destroy: Option<unsafe extern "C" fn(object: *mut c_void)>,
+    /// The page that new cells come from; one without room if that is not for the fast path to know.
+    pub open: *mut Page,
 }
 
 impl Record {
+    /// Bytes of the payload.
+    ///
+    /// # Safety
+    /// `this` is a record of a state.
+    #[inline(always)]
+    pub unsafe fn size(this: *const Self) -> usize {
+        // SAFETY: the caller's word; descriptors live as long.
+        unsafe { (*(*this).descriptor).size as usize }
+    }
+
     /// Bytes of all cells of a type. Reads what never changes, and atomically what does: any thread may ask.
     ///
     /// # Safety
@@ -131,7 +154,7 @@ impl Record {
     pub unsafe fn occupied(this: *const Self) -> usize {
         // SAFETY: the caller's word. No reference to the whole record, whose owner may write to it.
         unsafe {
-            let size = (*this).size as usize;
+            let size = Self::size(this);
             match (*this).bytes.load(Relaxed) {
                 // No cells, or all of one size.
                 0 => (*this).live.load(Relaxed) * cell_bytes(class_of(size + HEADER), size),
@@ -159,7 +182,7 @@ impl Record {
     #[cfg(not(unix))]
     pub fn count_cell(&mut self, bytes: usize, more: bool) {
         // SAFETY: a record of this thread's state.
-        unsafe { Self::vary(self) };
+        unsafe { Self::vary(self, self.open) };
         self.count_bytes(bytes, more);
         if more {
             self.one_more();
@@ -175,21 +198,30 @@ impl Record {
     pub unsafe fn of(descriptor: *const KnType, id: KnTypeId) -> Record {
         // SAFETY: the caller's word.
         let KnType { size, flags, ref_count, ref_offsets, destroy, trace, .. } = unsafe { descriptor.read() };
+        // SAFETY: the offsets are as many.
+        let offset = |n: u32| unsafe { ref_offsets.wrapping_add(n as usize).read() };
+        let dense = (1..ref_count).all(|n| offset(n) == offset(n - 1) + size_of::<usize>() as u32);
         let fixed = flags & (KN_TYPE_SHARED | KN_TYPE_ARRAY) == 0;
-        let plain = ref_count == 0 && trace.is_none() && destroy.is_none() && flags & KN_TYPE_ARRAY == 0;
+        let class = if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS };
+        let simple = class != SINGLE_CLASS && trace.is_none() && destroy.is_none();
+        let trait_if = |condition: bool, mark: u32| if condition { mark as u16 } else { 0 };
         Record {
             kind: KEY | id,
             word: ONE,
-            class: if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS },
-            traits: if plain { PLAIN as u16 } else { 0 },
-            size,
+            class,
+            traits: trait_if(simple, SIMPLE)
+                | trait_if(dense, DENSE)
+                | trait_if(simple && ref_count == 0, PLAIN)
+                | trait_if(flags & KN_TYPE_ARRAY != 0, ARRAY)
+                | trait_if(flags & KN_TYPE_SHARED != 0, SHARED_TYPE),
+            first: if ref_count > 0 { offset(0) } else { 0 },
             live: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             offsets: ref_offsets,
             references: ref_count,
-            flags,
+            clear: size.next_multiple_of(8),
             descriptor,
-            destroy,
+            open: core::ptr::null_mut(),
         }
     }
 
@@ -207,18 +239,37 @@ impl Record {
         unsafe { (*this).traits |= traits as u16 };
     }
 
-    /// Size varies from now on.
+    /// What is freed is overwritten, or no longer; that is not for the fast paths.
     ///
     /// # Safety
     /// As [`Record::add`].
-    pub unsafe fn vary(this: *mut Self) {
+    pub unsafe fn poison(this: *mut Self, on: bool) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let traits = Self::of((*this).descriptor, 0).traits & (SIMPLE | PLAIN) as u16;
+            (*this).traits &= !((POISONED | SIMPLE | PLAIN) as u16);
+            if on {
+                Self::add(this, POISONED);
+            } else if !(*this).has(VARIABLE) {
+                (*this).traits |= traits;
+            }
+        }
+    }
+
+    /// Size varies from now on; `empty` is a page without room.
+    ///
+    /// # Safety
+    /// As [`Record::add`].
+    pub unsafe fn vary(this: *mut Self, empty: *mut Page) {
         // SAFETY: the caller's word.
         unsafe {
             if !(*this).has(VARIABLE) {
                 (*this).bytes.store(Self::occupied(this), Relaxed);
                 Self::add(this, VARIABLE);
-                // The fast path counts no bytes.
+                // The fast paths count no bytes.
                 (*this).class = SINGLE_CLASS;
+                (*this).open = empty;
+                (*this).traits &= !((SIMPLE | PLAIN) as u16);
             }
         }
     }
@@ -385,12 +436,20 @@ impl Counted {
             if id == (*this).type_room && !Self::grow_types(this) {
                 return 0;
             }
-            Self::record(this, id).write(Record::of(descriptor, id));
+            let record = Self::record(this, id);
+            record.write(Record::of(descriptor, id));
+            (*record).open = Self::open_page(this, (*record).class);
+            if !(*this).settings.busy_new() {
+                (*this).ready = id + 1;
+            }
             if (*descriptor).trace.is_some() {
                 (*this).traced_types = true;
             }
-            if (*descriptor).flags & KN_TYPE_ARRAY != 0 {
-                Record::vary(Self::record(this, id));
+            if (*this).settings.has(KN_GC_TORTURE) {
+                Record::poison(Self::record(this, id), true);
+            }
+            if (*Self::record(this, id)).has(ARRAY) {
+                Record::vary(Self::record(this, id), &raw mut (*this).empty);
             }
             // Dumps of other threads read the number, and then the record.
             AtomicU32::from_ptr(&raw mut (*this).types).store(id + 1, Release);
@@ -445,7 +504,7 @@ impl Counted {
         unsafe {
             let record = Self::record(this, id);
             (*record).traits &= !(WAITING as u16);
-            let declared = (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
+            let declared = (*(*record).descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0;
             let acyclic = declared || Self::leads_nowhere(this, id);
             if acyclic || (*this).settings.arc() {
                 (*record).word |= ACYCLIC;
@@ -500,13 +559,13 @@ impl Counted {
             let record = Self::record(this, id);
             let descriptor = (*record).descriptor;
             // Declared acyclic: no cycle passes through it. Shared: as if it did not refer at all.
-            if id != home && (*record).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
+            if id != home && (*descriptor).flags & (KN_TYPE_ACYCLIC | KN_TYPE_SHARED) != 0 {
                 return Some(true);
             }
             if (*descriptor).trace.is_some() {
                 return Some(false);
             }
-            let array = (*record).flags & KN_TYPE_ARRAY != 0;
+            let array = (*record).has(ARRAY);
             if (*record).references > 0 && (*descriptor).ref_types.is_null()
                 || array && (*descriptor).array_type.is_null()
             {

@@ -411,8 +411,7 @@ impl KnHeap {
     ///
     /// # Safety
     /// `this` is a live heap, and the address in a block of it.
-    #[cfg(feature = "counted")]
-    #[cfg(miri)]
+    #[cfg(all(miri, feature = "counted"))]
     pub(crate) unsafe fn pointer_to(this: *mut Self, address: usize) -> *mut u8 {
         let mut each = this;
         // SAFETY: the chain's links are regions of this heap, or null, and one holds the address.
