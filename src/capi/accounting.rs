@@ -91,8 +91,8 @@ pub unsafe extern "C" fn GC_getStatistics(buf: *mut c_char, len: usize) -> usize
     let room = if buf.is_null() { 0 } else { len };
     let mut length = 0usize;
     insight::statistics(&stats(), &mut |text| {
-        let taken = text.len().min(room.saturating_sub(length + 1));
-        // SAFETY: `length + taken < room`, unless nothing is taken.
+        let taken = text.len().min(room.saturating_sub(length));
+        // SAFETY: `length + taken <= room`, unless nothing is taken.
         unsafe { buf.wrapping_add(length.min(room)).cast::<u8>().copy_from(text.as_ptr(), taken) };
         length += text.len();
         true
