@@ -65,8 +65,8 @@ COUNTED_TEST(missing_reference_shows_at_once) {
 /* ---- A random graph, walked by the program itself at each step ---- */
 
 enum { HELD = 6, MOST = 256 };
-#if defined(__arm__)
-enum { STEPS = 250 };
+#if defined(__arm__) || defined(KNOLL_UNDER_VALGRIND)
+enum { STEPS = 80 };
 #else
 enum { STEPS = 1500 };
 #endif
@@ -74,8 +74,9 @@ enum { STEPS = 1500 };
 static void *held[HELD];
 static Node *pending[MOST];
 
-/* The nodes that can be reached from `held`. Each of their counts must be what the walk finds. */
-static size_t walk(uint32_t mark) {
+/* The nodes that can be reached from `held`. No count may be less than the references found, nor more when `exact`:
+ * when there is no garbage that refers to them. */
+static size_t walk(uint32_t mark, bool exact) {
     static Node *all[MOST];
     static uint32_t found[MOST];
     size_t reached = 0, seen, i;
@@ -105,7 +106,7 @@ static size_t walk(uint32_t mark) {
         pending[1] = all[seen]->right;
     }
     for (i = 0; i < reached; i++) {
-        (void)CHECK_EQ(GC_refcount(all[i]), found[i]);
+        (void)(exact ? CHECK_EQ(GC_refcount(all[i]), found[i]) : CHECK_GE(GC_refcount(all[i]), found[i]));
     }
     return reached;
 }
@@ -131,12 +132,13 @@ static void random_graph(KnGcConfig config) {
         if ((bits & 0x30) == 0) {
             GC_unref(GC_move(place));
         }
-        reached = walk(step);
+        reached = walk(2 * step, false);
         REQUIRE(reached + 8 < MOST);
         node = new_node(0, NULL, NULL);
         REQUIRE(node != NULL);
         /* Everything that the walk did not reach went before the node came. */
         (void)CHECK_EQ(live_cells(), reached + 1);
+        (void)CHECK_EQ(walk(2 * step + 1, true), reached);
         GC_assign(&node->left, any_held());
         GC_assign(&node->right, any_held());
         /* Long chains are cut, so that the graph stays small. */
@@ -167,12 +169,6 @@ COUNTED_TEST(slices_and_laziness_do_not_matter) {
     random_graph(config);
 }
 
-#ifdef KNOLL_WITHOUT_CHECKS
-#define MISTAKES
-#else
-#define MISTAKES ONCE(missing_reference_shows_at_once),
-#endif
-
-SUITE("counted_torture", MISTAKES EACH_LAYOUT(garbage_goes_before_the_next_cell),
+SUITE("counted_torture", ONCE(missing_reference_shows_at_once), EACH_LAYOUT(garbage_goes_before_the_next_cell),
       EACH_LAYOUT(what_is_freed_is_overwritten), EACH_LAYOUT(every_cell_is_accounted_for),
       ONCE(slices_and_laziness_do_not_matter))
