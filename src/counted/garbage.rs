@@ -137,6 +137,16 @@ impl Counted {
         KnStatus::Ok
     }
 
+    /// [`Counted::each_cell`] for reports: one copy of it.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    pub(crate) unsafe fn every_cell(this: *mut Self, visit: &mut dyn FnMut(*mut u8) -> bool) {
+        // SAFETY: the caller's word.
+        unsafe { Self::each_cell(this, visit) };
+    }
+
     /// Calls `visit` with each reference that a cell holds: the number of its slot, as [`slot`] counts them
     /// and the trace callback after them, and what it refers to. Of a dying cell only what data tells of:
     /// its callbacks expect a living one, or have done their work.
@@ -176,7 +186,7 @@ impl Marks {
         // SAFETY: the caller's word; the block holds what is written.
         unsafe {
             let mut cells = 0usize;
-            Counted::each_cell(this, |_| {
+            Counted::every_cell(this, &mut |_| {
                 cells += 1;
                 true
             });
@@ -198,7 +208,7 @@ impl Marks {
             for id in 0..types {
                 kinds.wrapping_add(id).write(Kind { cells: 0, next: 0 });
             }
-            Counted::each_cell(this, |object| {
+            Counted::every_cell(this, &mut |object| {
                 let (state, next) = Self::standing(this, object);
                 let n = table.place(object);
                 let piece = n << STATE_BITS | state;
@@ -239,6 +249,7 @@ impl Marks {
     ///
     /// # Safety
     /// The table is made.
+    #[inline(never)]
     unsafe fn place(&self, object: *const u8) -> u32 {
         // Cells lie at multiples of 8; Fibonacci hashing, scaled to the room.
         let hash = ((object.addr() as u64) >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -287,6 +298,7 @@ impl Marks {
     ///
     /// # Safety
     /// As [`Counted::each_reference_of`], and `n` is the number of a cell's mark.
+    #[inline(never)]
     unsafe fn each_edge(&self, n: u32, visit: &mut dyn FnMut(usize, u32)) {
         // SAFETY: the caller's word.
         unsafe {
@@ -361,7 +373,7 @@ impl Marks {
                     self.dive_from(n);
                 }
             }
-            Counted::each_cell(this, |object| {
+            Counted::every_cell(this, &mut |object| {
                 if let Some(n) = self.find(object) {
                     self.dive_from(n);
                 }
@@ -444,6 +456,7 @@ impl Marks {
     ///
     /// # Safety
     /// As [`Marks::count`].
+    #[inline(never)]
     unsafe fn link(&mut self, above: u32, below: u32) {
         // SAFETY: the caller's word.
         unsafe {
@@ -482,6 +495,7 @@ impl Marks {
     ///
     /// # Safety
     /// As [`Marks::state`].
+    #[inline(never)]
     unsafe fn representative(&self, n: u32) -> u32 {
         let mut n = n;
         // SAFETY: the caller's word; pieces name marks.
@@ -544,6 +558,7 @@ impl Marks {
     ///
     /// # Safety
     /// As [`Marks::count`]; no other piece's kinds are counted now.
+    #[inline(never)]
     unsafe fn piece(&self, first: u32) -> Piece {
         let mut piece = Piece { kinds: self.kinds, first: 0, closer: null_mut(), slot: 0 };
         // SAFETY: the caller's word; cells have types of the state.

@@ -61,7 +61,7 @@ pub(crate) unsafe fn who_holds(state: *mut Counted, object: *const u8, write: Wr
         let mut found = 0usize;
         let mut going = true;
         if !state.is_null() {
-            Counted::each_cell(state, |holder| {
+            Counted::every_cell(state, &mut |holder| {
                 Counted::each_reference_of(state, holder, &mut |slot, child| {
                     if child.cast_const() == object {
                         found += 1;
@@ -102,6 +102,7 @@ unsafe fn holder_line(state: *mut Counted, holder: *mut u8, slot: usize, write: 
 ///
 /// # Safety
 /// `holder` is a cell of `state`, `slot` the number of one of its slots.
+#[inline(never)]
 unsafe fn slot_name(state: *mut Counted, holder: *mut u8, slot: usize, write: Write<'_>) -> bool {
     // SAFETY: the caller's word; registered descriptors are sound and stay.
     unsafe {

@@ -4,12 +4,13 @@
 //! * Lines that are equal but for their numbers come from one place, so that programs can read them.
 
 #[cfg(feature = "counted")]
-use core::ffi::{c_char, CStr};
+use core::ffi::c_char;
 
 /// A writer of text; false when its reader wants no more.
 pub(crate) type Write<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 /// A number as text.
+#[inline(never)]
 pub(super) fn number(value: usize, base: usize, write: Write<'_>) -> bool {
     let mut text = [0u8; 24];
     let mut at = text.len();
@@ -33,10 +34,57 @@ pub(super) fn number(value: usize, base: usize, write: Write<'_>) -> bool {
 /// # Safety
 /// `name` is NULL or ends with a NUL.
 #[cfg(feature = "counted")]
+#[inline(never)]
 pub(super) unsafe fn name(name: *const c_char, write: Write<'_>) -> bool {
     if name.is_null() {
         return write(b"?");
     }
-    // SAFETY: the caller's word.
-    write(unsafe { CStr::from_ptr(name) }.to_bytes())
+    let text = name.cast::<u8>();
+    let mut length = 0;
+    // SAFETY: up to the NUL at most.
+    let text = unsafe {
+        // Volatile, or the compiler makes a call of strlen of it, which bare metal has not.
+        while text.add(length).read_volatile() != 0 {
+            length += 1;
+        }
+        core::slice::from_raw_parts(text, length)
+    };
+    write(text)
+}
+
+#[cfg(all(test, feature = "counted"))]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    #[test]
+    fn names_of_any_length() {
+        for length in [0, 1, 2, 63, 200] {
+            let mut text: Vec<u8> = (0..length).map(|n| b'a' + (n % 26) as u8).collect();
+            let expected = String::from_utf8(text.clone()).unwrap();
+            text.push(0);
+            let mut found = Vec::new();
+            // SAFETY: ends with a NUL.
+            let going = unsafe {
+                name(text.as_ptr().cast(), &mut |piece| {
+                    found.extend_from_slice(piece);
+                    true
+                })
+            };
+            assert!(going && found == expected.as_bytes(), "{length}");
+        }
+        // SAFETY: NULL, and a name that ends with a NUL.
+        unsafe {
+            assert!(!name(c"name".as_ptr(), &mut |_| false));
+            let mut found = Vec::new();
+            assert!(name(core::ptr::null(), &mut |piece| {
+                found.extend_from_slice(piece);
+                true
+            }));
+            assert_eq!(found, b"?");
+        }
+    }
 }
