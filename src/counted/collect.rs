@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!   roots >= trip --> slices?  one step of a search over everything that the roots reach
-//!                     grown?   full: roots' closure; if that is a quarter of all cells or more, sweep.rs
+//!                     grown?   full: roots' closure; if that is an eighth of all cells or more, sweep.rs
 //!                     else     the newest 2,048 roots, a few cells for each: what stays undecided is deferred
 //! ```
 //! Policy: the seed's words. More than half of the visited cells freed: the threshold is the default
@@ -20,10 +20,11 @@
 //!
 //! Cost: a full collection is O(cells + edges reached); deciding is O(1).
 
+use super::pages::PAGE;
 use super::search::Phase;
 use super::settings::{
-    FIRST_REACH, KN_GC_COLLECT_WHEN_FULL, KN_GC_FIXED_THRESHOLD, KN_GC_STAY_DISABLED, LEAST_CELLS, MOST_CELLS,
-    MOST_REACH, MOST_ROOTS,
+    FIRST_REACH, KN_GC_COLLECT_WHEN_FULL, KN_GC_FIXED_THRESHOLD, KN_GC_STAY_DISABLED, MOST_CELLS, MOST_REACH,
+    MOST_ROOTS,
 };
 use super::state::Counted;
 
@@ -68,7 +69,7 @@ impl Counted {
                 let mut used = 0;
                 Self::run_search(this, usize::MAX, &mut used);
                 if limit < (*this).roots.len {
-                    Self::begin_search(this, limit, usize::MAX);
+                    Self::begin_search(this, limit, usize::MAX, usize::MAX);
                     Self::run_search(this, usize::MAX, &mut used);
                 }
                 Self::destroy_waiting(this, (*this).settings.frees_per_release);
@@ -129,7 +130,7 @@ impl Counted {
             let mut used = 0;
             let begun = (*this).search.phase != Phase::Idle;
             if !begun && (*this).roots.len > 0 {
-                Self::begin_search(this, 0, usize::MAX);
+                Self::begin_search(this, 0, usize::MAX, usize::MAX);
             }
             let ended = Self::run_search(this, budget, &mut used);
             let before = (*this).pending;
@@ -168,8 +169,7 @@ impl Counted {
             (*this).longest = (*this).longest.max(used);
             Self::trim_roots(this);
             Self::set_trip(this);
-            mark.write_volatile(0);
-            (*this).frame = 0;
+            Self::relinquish(this, mark);
         }
     }
 
@@ -211,7 +211,7 @@ impl Counted {
         unsafe {
             let slice = (*this).settings.slice as usize;
             if (*this).search.phase == Phase::Idle {
-                Self::begin_search(this, 0, usize::MAX);
+                Self::begin_search(this, 0, usize::MAX, usize::MAX);
             }
             (*this).steps += 1;
             if Self::run_search(this, slice, used) {
@@ -232,14 +232,12 @@ impl Counted {
     unsafe fn automatic(this: *mut Self, used: &mut usize) {
         // SAFETY: the caller's word.
         unsafe {
-            let newest = (*this).roots.len.saturating_sub(MOST_ROOTS as usize);
-            let from = (*this).roots.deferred.max(newest);
-            let wanted = ((*this).roots.len - from) << (*this).reach;
-            let limit = wanted.clamp(LEAST_CELLS, MOST_CELLS);
-            Self::begin_search(this, from, limit);
+            let reach = 1 << (*this).reach;
+            let most = (MOST_CELLS / reach).min(MOST_ROOTS as usize);
+            let from = (*this).roots.deferred.max((*this).roots.len.saturating_sub(most));
+            Self::begin_search(this, from, MOST_CELLS, reach);
             Self::run_search(this, usize::MAX, used);
-            (*this).roots.deferred = (*this).roots.len;
-            Self::adapt_reach(this, limit);
+            Self::adapt_reach(this);
             Self::adapt(this, (*this).search.seen, (*this).search.found);
             Self::destroy_waiting(this, (*this).settings.frees_per_release);
         }
@@ -270,7 +268,7 @@ impl Counted {
     unsafe fn full(this: *mut Self, used: &mut usize) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut in_vain = 0;
+            (*this).roots.deferred = 0;
             for round in 0..ROUNDS {
                 Self::destroy_waiting(this, u32::MAX);
                 Self::run_search(this, usize::MAX, used);
@@ -284,11 +282,17 @@ impl Counted {
                 let (visited, freed) = ((*this).visited, (*this).freed);
                 let whole = Self::look_at_everything(this, used);
                 Self::adapt(this, (*this).visited - visited, (*this).freed - freed);
-                // With little memory a round has a part of the roots only; those it keeps go to the front.
-                in_vain = if whole || (*this).freed > freed { 0 } else { in_vain + (*this).search.inputs };
-                if !whole && (*this).freed == freed && ((*this).search.inputs == 0 || in_vain >= (*this).roots.len) {
+                if whole {
+                    (*this).roots.deferred = 0;
+                } else if (*this).freed > freed {
+                    // There is more memory now: those that stayed undecided have another chance.
+                    (*this).roots.deferred = 0;
+                } else if (*this).roots.deferred == (*this).roots.len || (*this).search.inputs == 0 {
                     break;
                 }
+            }
+            if (*this).roots.len == 0 {
+                (*this).futile = 0;
             }
             Self::plan_growth(this);
         }
@@ -305,20 +309,18 @@ impl Counted {
             if (*this).unlisted && (*this).traced_types {
                 Self::list_unlisted(this);
             }
-            let quarter = Self::cells(this) / 4;
+            let part = (Self::cells(this) / 8).max(SMALL);
             let traced = (*this).traced_types;
-            let many = !traced && (*this).roots.len > quarter.max(SMALL);
-            if !(*this).unlisted && !many {
-                let limit = if traced { usize::MAX } else { quarter.max(SMALL) };
-                Self::begin_search(this, 0, limit);
+            if traced || !(*this).unlisted && (*this).roots.len <= part {
+                let limit = if traced { usize::MAX } else { part };
+                Self::begin_search(this, (*this).roots.deferred, limit, limit);
                 Self::run_search(this, usize::MAX, used);
-                if !(*this).search.truncated {
+                if !(*this).search.truncated && (*this).roots.deferred == 0 && !(*this).unlisted {
                     return true;
                 }
             }
-            let whole = Self::sweep(this).is_some() && !traced;
-            *used = (*used).max((*this).longest);
-            whole
+            *used += Self::sweep(this);
+            !traced
         }
     }
 
@@ -332,7 +334,7 @@ impl Counted {
             if (*this).roots.len >= MOST_DEFERRED && !(*this).traced_types && (*this).settings.slice == 0 {
                 (*this).unlisted = true;
             } else if Self::push_root(this, object) {
-                Self::rotate_root(this);
+                Self::defer_last_root(this);
             }
         }
     }
@@ -364,17 +366,17 @@ impl Counted {
     ///
     /// # Safety
     /// `this` is a live state, the last search an automatic one.
-    unsafe fn adapt_reach(this: *mut Self, limit: usize) {
+    unsafe fn adapt_reach(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
             let (seen, found) = ((*this).search.seen, (*this).search.found);
             if (*this).search.truncated {
                 if found * 8 < seen {
                     (*this).reach = ((*this).reach + 1).min(MOST_REACH);
-                } else if found * 2 < seen && seen > LEAST_CELLS {
+                } else if found * 2 < seen {
                     (*this).reach = (*this).reach.saturating_sub(1);
                 }
-            } else if seen * 4 < limit {
+            } else if seen < (*this).search.inputs << (*this).reach >> 2 {
                 (*this).reach = (*this).reach.saturating_sub(1).max(FIRST_REACH);
             }
         }
@@ -411,7 +413,7 @@ impl Counted {
     /// `this` is a live state.
     unsafe fn bytes(this: *mut Self) -> usize {
         // SAFETY: the caller's word.
-        unsafe { (*this).page_bytes + (*this).single_bytes }
+        unsafe { (*this).page_bytes + (*this).single_bytes - (*this).spares * PAGE }
     }
 
     /// # Safety

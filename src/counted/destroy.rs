@@ -125,11 +125,23 @@ impl Counted {
     pub(super) unsafe fn leave(this: *mut Self, mark: *mut usize) {
         // SAFETY: the caller's word.
         unsafe {
-            mark.write_volatile(0);
-            (*this).frame = 0;
+            Self::relinquish(this, mark);
             if (*this).roots.len >= (*this).trip {
                 Self::tripped(this);
             }
+        }
+    }
+
+    /// Ends what [`Counted::enter`] began, without more.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn relinquish(this: *mut Self, mark: *mut usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            mark.write_volatile(0);
+            (*this).frame = 0;
         }
     }
 
@@ -226,11 +238,11 @@ impl Counted {
             // Dead cells that need not wait in the list. No callback runs while there is one here.
             let mut near: [*mut u8; NEAR] = [null_mut(); NEAR];
             let mut count = usize::from(!object.is_null());
-            near[0] = object;
+            near.as_mut_ptr().write(object);
             let mut left = budget;
             loop {
                 if left == 0 {
-                    return Self::wait_all(this, &near[..count.min(NEAR)]);
+                    return Self::wait_all(this, near.as_ptr(), count);
                 }
                 left -= 1;
                 let object = if count > 0 {
@@ -247,7 +259,7 @@ impl Counted {
                 let kind = (*header(object)).kind;
                 let record = Self::record(this, kind & TYPE);
                 if kind & SINGLE != 0 || !(*record).has(SIMPLE) {
-                    Self::wait_all(this, &near[..count.min(NEAR)]);
+                    Self::wait_all(this, near.as_ptr(), count);
                     count = 0;
                     Self::destroy(this, object);
                     continue;
@@ -277,12 +289,12 @@ impl Counted {
     }
 
     /// # Safety
-    /// The cells are dead ones of this state, with their seals.
+    /// `count` cells at `cells` are dead ones of this state, with their seals.
     #[inline(never)]
-    unsafe fn wait_all(this: *mut Self, cells: &[*mut u8]) {
-        for &cell in cells {
+    unsafe fn wait_all(this: *mut Self, cells: *const *mut u8, count: usize) {
+        for n in 0..count {
             // SAFETY: the caller's word.
-            unsafe { Self::wait(this, cell) };
+            unsafe { Self::wait(this, cells.wrapping_add(n).read()) };
         }
     }
 

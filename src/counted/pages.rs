@@ -381,13 +381,13 @@ impl Counted {
     unsafe fn page_with_room(this: *mut Self, class: usize) -> *mut Page {
         // SAFETY: the caller's word; lists hold live pages.
         unsafe {
-            let open = (*this).open[class];
+            let open = Self::open_slot(this, class).read();
             if (*open).free != 0 {
                 return open;
             }
             // What is open is full now: it is left until there is room worth a visit.
             (*open).wake = (*open).used - (*open).used / WORTH - u32::from((*open).used != 0);
-            let mut page = (*this).listed[class];
+            let mut page = *Self::listed(this, class);
             if !page.is_null() {
                 Self::unlist(this, page);
             } else {
@@ -406,6 +406,20 @@ impl Counted {
         }
     }
 
+    /// Where the open page of a class is noted. (By pointer: indexing could fail, for all the compiler knows.)
+    fn open_slot(this: *mut Self, class: usize) -> *mut *mut Page {
+        debug_assert!(class < CLASSES);
+        // SAFETY: computes an address.
+        unsafe { (&raw mut (*this).open).cast::<*mut Page>() }.wrapping_add(class)
+    }
+
+    /// Where the list of a class begins.
+    fn listed(this: *mut Self, class: usize) -> *mut *mut Page {
+        debug_assert!(class < CLASSES);
+        // SAFETY: computes an address.
+        unsafe { (&raw mut (*this).listed).cast::<*mut Page>() }.wrapping_add(class)
+    }
+
     /// The page that a class allocates from.
     ///
     /// # Safety
@@ -414,7 +428,7 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             if class < DIRECT {
-                (*this).open[usize::from(class)]
+                Self::open_slot(this, usize::from(class)).read()
             } else {
                 &raw mut (*this).empty
             }
@@ -428,7 +442,7 @@ impl Counted {
     unsafe fn set_open(this: *mut Self, class: usize, page: *mut Page) {
         // SAFETY: the caller's word.
         unsafe {
-            (*this).open[class] = page;
+            Self::open_slot(this, class).write(page);
             for id in 1..(*this).types {
                 let record = Self::record(this, id);
                 if usize::from((*record).class) == class {
@@ -495,6 +509,7 @@ impl Counted {
                 if (*spare).class != class {
                     Self::carve(spare, class);
                 }
+                Self::note_growth(this);
                 return spare;
             }
             let page = (*this).source.take_aligned(PAGE, PAGE - MARGIN).cast::<Page>();
@@ -567,7 +582,7 @@ impl Counted {
                 any = true;
             }
             for class in 0..CLASSES {
-                let page = (*this).open[class];
+                let page = Self::open_slot(this, class).read();
                 if (*page).used == 0 && page != &raw mut (*this).empty {
                     Self::set_open(this, class, &raw mut (*this).empty);
                     Self::drop_page(this, page);
@@ -585,7 +600,7 @@ impl Counted {
         unsafe {
             let Page { next, previous, class, .. } = page.read();
             if previous.is_null() {
-                (*this).listed[usize::from(class)] = next;
+                (*Self::listed(this, usize::from(class))) = next;
             } else {
                 (*previous).next = next;
             }
@@ -685,7 +700,7 @@ impl Counted {
     unsafe fn page_changed(this: *mut Self, page: *mut Page) {
         // SAFETY: the lists hold live pages.
         unsafe {
-            if (*this).open[usize::from((*page).class)] == page {
+            if Self::open_page(this, (*page).class) == page {
                 return;
             }
             if (*page).used == 0 {
@@ -701,14 +716,14 @@ impl Counted {
         // SAFETY: the lists hold live pages.
         unsafe {
             let class = usize::from((*page).class);
-            let first = (*this).listed[class];
+            let first = *Self::listed(this, class);
             (*page).next = first;
             (*page).listed = true;
             (*page).wake = 0;
             if !first.is_null() {
                 (*first).previous = page;
             }
-            (*this).listed[class] = page;
+            (*Self::listed(this, class)) = page;
         }
     }
 
@@ -776,11 +791,13 @@ impl Counted {
             let mut page = (*this).pages;
             while !page.is_null() {
                 let Page { behind, cell, .. } = page.read();
-                for offset in (FIRST..behind as usize).step_by(cell as usize) {
-                    let object = page.cast::<u8>().wrapping_add(offset + HEADER);
+                let mut object = page.cast::<u8>().wrapping_add(FIRST + HEADER);
+                let end = page.cast::<u8>().wrapping_add(behind as usize);
+                while object < end {
                     if (*header(object)).word != FREE && !visit(object) {
                         return false;
                     }
+                    object = object.wrapping_add(cell as usize);
                 }
                 page = (*page).all_next;
             }

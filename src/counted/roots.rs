@@ -31,8 +31,6 @@ pub(crate) struct Roots {
     pub room: usize,
     /// The first so many were looked at by a collection that could not see enough.
     pub deferred: usize,
-    /// Where the next root that is kept goes.
-    pub turn: usize,
 }
 
 /// Roots for which there is room at first.
@@ -117,9 +115,14 @@ impl Counted {
         unsafe {
             let kind = (*header(object)).kind;
             let low = if kind & SINGLE != 0 { (*single_of(object)).root } else { kind >> 16 } as usize;
-            (low..(*this).roots.len)
-                .step_by(1 << 16)
-                .find(|&index| (*this).roots.list.wrapping_add(index).read().cast_const() == object)
+            let mut index = low;
+            while index < (*this).roots.len {
+                if (*this).roots.list.wrapping_add(index).read().cast_const() == object {
+                    return Some(index);
+                }
+                index += 1 << 16;
+            }
+            None
         }
     }
 
@@ -163,21 +166,21 @@ impl Counted {
         }
     }
 
-    /// Exchanges the last root with one nearer to the front, the next one each time, so that a search
-    /// that has room for a part of the roots only gets to see all of them.
+    /// The last root was looked at and could not be decided: it joins those in front, so that the next
+    /// look has others.
     ///
     /// # Safety
     /// There is one.
-    pub(super) unsafe fn rotate_root(this: *mut Self) {
+    pub(super) unsafe fn defer_last_root(this: *mut Self) {
         // SAFETY: both indices are below `len`.
         unsafe {
             let list = (*this).roots.list;
             let last = (*this).roots.len - 1;
-            let turn = (*this).roots.turn % (*this).roots.len;
-            (*this).roots.turn = turn + 1;
-            let (a, b) = (list.wrapping_add(last).read(), list.wrapping_add(turn).read());
-            Self::place_root(this, turn, a);
+            let front = (*this).roots.deferred.min(last);
+            let (a, b) = (list.wrapping_add(last).read(), list.wrapping_add(front).read());
+            Self::place_root(this, front, a);
             Self::place_root(this, last, b);
+            (*this).roots.deferred = front + 1;
         }
     }
 

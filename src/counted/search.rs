@@ -14,8 +14,9 @@
 //!                                       |          +------+-----------------+-------+
 //!                                       +--------> | cell | word, colour    | trial |
 //!                                                  +------+-----------------+-------+
-//!   Load     roots become entries               trial = count
+//!   Load     a root becomes an entry            trial = count
 //!   Count    each edge inside the set           trial of its target - 1     (gray)
+//!            and the next root, which brings at most so many cells along
 //!   Blacken  trial > 0, or touched, and all that they reach                 (black)
 //!   Sever    what is left is white: its edges are removed
 //!   Bury     white cells wait for destruction, black ones get their word back
@@ -82,8 +83,10 @@ pub(crate) struct Search {
     pub entries: *mut Entry,
     pub len: usize,
     room: usize,
-    /// Most entries.
+    /// Most entries, most that each root brings along, and the most for the present one.
     limit: usize,
+    reach: usize,
+    bound: usize,
     /// Roots from this index on are the input.
     first_root: usize,
     /// Entry and slot that are next.
@@ -144,16 +147,19 @@ impl Counted {
         unsafe { (index < (*this).search.len && (*Self::entry(this, index)).cell == object).then_some(index) }
     }
 
-    /// Begins a search with the roots from `first_root` on, for at most `limit` cells.
+    /// Begins a search with the roots from `first_root` on, for at most `limit` cells, and at most `reach`
+    /// for each root.
     ///
     /// # Safety
     /// No search is under way; [`Counted::enter`] was called.
-    pub(super) unsafe fn begin_search(this: *mut Self, first_root: usize, limit: usize) {
+    pub(super) unsafe fn begin_search(this: *mut Self, first_root: usize, limit: usize, reach: usize) {
         // SAFETY: the caller's word.
         unsafe {
             let search = &raw mut (*this).search;
             (*search).len = 0;
             (*search).limit = limit.min((*this).settings.visited_limit as usize);
+            (*search).reach = reach;
+            (*search).bound = 0;
             (*search).first_root = first_root;
             (*search).cursor = 0;
             (*search).next_slot = 0;
@@ -199,8 +205,13 @@ impl Counted {
         // SAFETY: as there.
         unsafe {
             while left > 0 {
+                // Cells that are still to be scanned come first.
+                if (*this).search.cursor < (*this).search.len {
+                    (*this).search.phase = Phase::Count;
+                    break;
+                }
                 if (*this).roots.len <= (*this).search.first_root {
-                    Self::next_phase(this, Phase::Count);
+                    Self::next_phase(this, Phase::Blacken);
                     break;
                 }
                 left -= 1;
@@ -220,10 +231,13 @@ impl Counted {
                 if word & PURPLE == 0 {
                     continue;
                 }
+                let search = &raw mut (*this).search;
+                (*search).bound = (*search).len.saturating_add((*search).reach).min((*search).limit);
                 if !Self::include(this, object, word & !(ROOT | PURPLE) | INPUT, word >> 5) {
+                    // No room for it: it stays a root.
                     Self::push_root(this, object);
                     (*this).search.truncated = true;
-                    Self::next_phase(this, Phase::Count);
+                    Self::next_phase(this, Phase::Blacken);
                     break;
                 }
             }
@@ -256,7 +270,7 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             let index = (*this).search.len;
-            if index >= (*this).search.limit || index >= (*this).search.room && !Self::grow_search(this) {
+            if index >= (*this).search.bound || index >= (*this).search.room && !Self::grow_search(this) {
                 return false;
             }
             (*this).search.len = index + 1;
@@ -300,7 +314,11 @@ impl Counted {
             while left > 0 {
                 let index = (*this).search.cursor;
                 if index >= (*this).search.len {
-                    Self::next_phase(this, after);
+                    if after == Phase::Blacken {
+                        (*this).search.phase = Phase::Load;
+                    } else {
+                        Self::next_phase(this, after);
+                    }
                     break;
                 }
                 let Entry { cell, word, .. } = Self::entry(this, index).read();
@@ -764,9 +782,15 @@ impl Counted {
                 return;
             }
             let Some(index) = Self::entry_of(this, object, word) else { return };
-            // It may wait: what it refers to is alive until it is destroyed.
+            // It may wait: what it refers to is alive until it is destroyed. A trace callback finds the library
+            // at work, so that what it calls does not search or destroy.
             if (*this).search.phase <= Phase::Blacken {
+                let mut mark = 0;
+                let entered = Self::enter(this, &raw mut mark);
                 Self::each_slot(this, object, |slot| Self::reach(this, slot));
+                if entered {
+                    Self::relinquish(this, &raw mut mark);
+                }
             }
             let entry = Self::entry(this, index);
             if (*entry).word & COLOUR == GRAY {

@@ -26,9 +26,7 @@ const FIXED_THRESHOLD: u32 = 10_000;
 /// Most roots that an automatic collection looks at, and most cells: that bounds the pause.
 pub(crate) const MOST_ROOTS: u32 = 2048;
 pub(crate) const MOST_CELLS: usize = 8192;
-/// It looks at least at so many.
-pub(crate) const LEAST_CELLS: usize = 256;
-/// For each root at 2 to the power of this at first, and at most.
+/// For each root it looks at 2 to the power of this cells at first, and at most.
 pub(crate) const FIRST_REACH: u32 = 2;
 pub(crate) const MOST_REACH: u32 = 10;
 /// Growth below which the whole graph is not looked at.

@@ -18,9 +18,11 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{header, ACYCLIC, COUNT, DEAD, ONE, ROOT, SPECIAL, STATE};
+use super::cell::{header, ACYCLIC, COUNT, DEAD, IMMORTAL, ONE, PURPLE, ROOT, SPECIAL, STATE};
 use super::state::Counted;
 use super::trace::{each_named, is_traced};
+use crate::heap::KnStatus;
+use crate::port;
 
 /// States of ordinary cells during the passes.
 const UNSEEN: u32 = 0;
@@ -42,29 +44,29 @@ fn is_candidate(word: u32) -> bool {
 }
 
 impl Counted {
-    /// Finds all garbage and puts it before what waits for destruction: how many cells. None when a count
-    /// is too small for the references there are; then nothing has changed.
+    /// Finds all garbage and puts it before what waits for destruction: how many cells it looked at. A cell
+    /// with fewer references counted than there are becomes immortal, and the error hook is told.
     ///
     /// # Safety
     /// No search is under way, nothing waits; [`Counted::enter`] was called.
-    pub(super) unsafe fn sweep(this: *mut Self) -> Option<usize> {
+    pub(super) unsafe fn sweep(this: *mut Self) -> usize {
         // SAFETY: the caller's word; slots of living cells hold cells or null.
         unsafe {
-            let mut edges = 0;
-            let mut sound = true;
-            Self::each_edge(this, |child| {
-                let word = (*header(child)).word;
-                sound = word & COUNT != 0;
-                if sound {
-                    (*header(child)).word = word - ONE;
-                    edges += 1;
+            let mut distrusted = null_mut();
+            Self::each_cell(this, |cell| {
+                if is_candidate((*header(cell)).word) {
+                    Self::each_inner_slot(this, cell, |slot| {
+                        let child = slot.read();
+                        let word = (*header(child)).word;
+                        if word & COUNT == 0 {
+                            distrusted = child;
+                            return Self::distrust(this, child);
+                        }
+                        (*header(child)).word = word - ONE;
+                    });
                 }
-                sound
+                true
             });
-            if !sound {
-                Self::take_back(this, edges);
-                return None;
-            }
             Self::reach_all(this);
             let (mut seen, mut found) = (0, 0);
             Self::each_cell(this, |cell| {
@@ -91,56 +93,32 @@ impl Counted {
             });
             (*this).visited += seen;
             (*this).freed += found;
-            (*this).longest = (*this).longest.max(seen);
             (*this).collections += 1;
             if !(*this).traced_types {
                 Self::clear_roots(this);
             }
             (*this).unlisted &= (*this).traced_types;
-            Some(found)
+            // The hook is the program's code: not before all is right again.
+            if !distrusted.is_null() {
+                port::report(KnStatus::Corrupt, distrusted, c"fewer references counted than there are");
+            }
+            seen
         }
     }
 
-    /// Calls `visit` with the target of each edge between two candidates until it answers false; always in
-    /// the same order.
+    /// Makes a cell immortal whose count can't be right.
     ///
     /// # Safety
-    /// As [`Counted::sweep`].
-    #[inline(always)]
-    unsafe fn each_edge(this: *mut Self, mut visit: impl FnMut(*mut u8) -> bool) {
-        let mut on = true;
-        // SAFETY: the caller's word.
-        unsafe {
-            Self::each_cell(this, |cell| {
-                if is_candidate((*header(cell)).word) {
-                    Self::each_inner_slot(this, cell, |slot| {
-                        if on {
-                            on = visit(slot.read());
-                        }
-                    });
-                }
-                on
-            });
-        }
-    }
-
-    /// Takes back what the first pass did to the first so many edges.
-    ///
-    /// # Safety
-    /// As [`Counted::sweep`].
+    /// `cell` is a candidate.
     #[cold]
     #[inline(never)]
-    unsafe fn take_back(this: *mut Self, edges: usize) {
-        let mut left = edges;
-        // SAFETY: the same edges in the same order.
+    unsafe fn distrust(this: *mut Self, cell: *mut u8) {
+        // SAFETY: the caller's word.
         unsafe {
-            Self::each_edge(this, |child| {
-                if left > 0 {
-                    (*header(child)).word += ONE;
-                    left -= 1;
-                }
-                left > 0
-            });
+            if (*header(cell)).word & ROOT != 0 {
+                Self::remove_root(this, cell);
+            }
+            (*header(cell)).word = IMMORTAL | ACYCLIC;
         }
     }
 
@@ -180,6 +158,11 @@ impl Counted {
                     let word = (*header(child)).word;
                     if is_candidate(word) || word & DEAD == DEAD {
                         slot.write(null_mut());
+                    }
+                    // It may be held only by what a trace callback would tell of.
+                    if (*this).traced_types && is_candidate(word) && word & STATE != UNSEEN {
+                        (*header(child)).word |= PURPLE;
+                        (*this).unlisted = true;
                     }
                 }
             });

@@ -300,7 +300,7 @@ unsafe fn flaw(descriptor: *const KnType) -> Option<&'static core::ffi::CStr> {
         }
         for n in 0..ref_count as usize {
             let offset = ref_offsets.add(n).read() as usize;
-            if offset % size_of::<usize>() != 0 || offset + size_of::<usize>() > size as usize {
+            if offset % size_of::<usize>() != 0 || offset > size as usize - size_of::<usize>() {
                 return Some(c"GC_registerType: a reference outside the payload or not aligned");
             }
             // A slot named twice would be counted twice.
