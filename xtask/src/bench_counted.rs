@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_enum, value_delimiter = ',')]
     programs: Vec<Program>,
     /// Runs of each program for time, and of each for steps
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: u32,
 }
 
@@ -88,6 +88,14 @@ pub fn run(args: Args) -> Result<()> {
         built.insert(*peer, peers::build(*peer, &directory)?);
     }
 
+    if complete {
+        util::announce("Counting calls in the emulator");
+        for (machine, _, target) in calls::MACHINES {
+            let calls = Calls { cases: calls::emulated(machine, target)?, code: calls::code_size(target)? };
+            findings.calls.insert(machine, calls);
+        }
+    }
+
     let pairs: Vec<(Program, Peer)> =
         programs.iter().flat_map(|program| chosen.iter().map(|peer| (*program, *peer))).collect();
     let of = |peer: &Peer| built.get(peer).context("not built");
@@ -126,14 +134,6 @@ pub fn run(args: Args) -> Result<()> {
         findings.usual_stack.insert(*peer, measure::usual_stack(*peer, &built[peer].measured)?);
         if peer.is_knoll() || matches!(peer, Peer::CountMimalloc | Peer::CountIterMimalloc) {
             findings.small_stack.insert(*peer, measure::small_stack(*peer, &built[peer].measured)?);
-        }
-    }
-
-    if complete {
-        util::announce("Counting calls in the emulator");
-        for (machine, _, target) in calls::MACHINES {
-            let calls = Calls { cases: calls::emulated(machine, target)?, code: calls::code_size(target)? };
-            findings.calls.insert(machine, calls);
         }
     }
 

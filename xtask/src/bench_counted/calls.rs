@@ -33,6 +33,9 @@ struct Report {
     marks: BTreeMap<String, Count>,
 }
 
+/// The case that does nothing: what a process costs.
+const NOTHING: &str = "nothing";
+
 /// Every case on one machine.
 pub fn emulated(machine: &str, target: &str) -> Result<BTreeMap<String, Count>> {
     let emulator = util::emu_binary()?;
@@ -55,17 +58,18 @@ pub fn emulated(machine: &str, target: &str) -> Result<BTreeMap<String, Count>> 
 pub fn on_the_host(names: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, f64>> {
     let program = util::work_dir("bench-counted")?.join("calls");
     build_for_host(&program)?;
+    let run = |name: &str, count: u32| -> Result<u64> {
+        match measure::count_instructions(&program, "--stack=8388608", &[name, &count.to_string()])? {
+            Outcome::Found((instructions, _)) => Ok(instructions),
+            Outcome::Failed(why) => bail!("{name}: {why}"),
+        }
+    };
+    let idle = run(NOTHING, 0)?;
     let mut found = BTreeMap::new();
     for name in names {
-        let (few, many): (u32, u32) = if name.contains("1000") { (2, 12) } else { (100, 1100) };
-        let run = |count: u32| -> Result<u64> {
-            match measure::count_instructions(&program, "--stack=8388608", &[&name, &count.to_string()])? {
-                Outcome::Found((instructions, _)) => Ok(instructions),
-                Outcome::Failed(why) => bail!("{name}: {why}"),
-            }
-        };
-        let more = run(many)?.saturating_sub(run(few)?);
-        found.insert(name, more as f64 / f64::from(many - few));
+        let count = if name.contains("1000") { 10 } else { 2000 };
+        let instructions = run(&name, count)?.saturating_sub(idle);
+        found.insert(name, instructions as f64 / f64::from(count));
     }
     Ok(found)
 }
