@@ -4,8 +4,9 @@
 //!   bacon_rajan_cc, and Boehm's collector run the same programs (`benches/counted`) on the same random numbers.
 //! - Instructions of an operation, processor time as a ratio in one run, peak of memory, the longest step; and whether
 //!   each peer's count of live nodes is the one that a walk finds. On Cortex-M the instructions of single calls.
-//! - Prints the tables and writes `docs/counted-figures.md`, the targets beside what was measured. What crashes or does
-//!   not end is a result with its reason. `cargo xtask counts-counted` guards Knoll's counts in the tests.
+//! - Prints the tables and writes `docs/counted-figures.md`, the targets beside what was measured, and the README's table.
+//!   What crashes or does not end is a result with its reason.
+//! - `cargo xtask counts-counted` guards Knoll's counts in the tests.
 
 mod calls;
 pub mod counts;
@@ -145,6 +146,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if complete {
         report::document(&findings, &util::root().join("docs/counted-figures.md"))?;
+        targets::brief(&findings).renew(&util::root().join("README.md"), "make bench-counted")?;
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())

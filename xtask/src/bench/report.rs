@@ -234,14 +234,9 @@ pub fn document(findings: &Findings, path: &Path) -> Result<()> {
     write(path, &text)
 }
 
-/// The README's table, between the two marks that it has for it.
+/// The README's table.
 pub fn readme(findings: &Findings, path: &Path) -> Result<()> {
-    const MARKS: [&str; 2] = ["<!-- make bench -->\n", "<!-- end -->"];
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (before, rest) = text.split_once(MARKS[0]).context("README.md has no mark for the figures")?;
-    let (_, after) = rest.split_once(MARKS[1]).context("README.md has no mark behind the figures")?;
-    let table = targets::brief(findings).markdown();
-    write(path, &format!("{before}{}{table}\n{}{after}", MARKS[0], MARKS[1]))
+    targets::brief(findings).renew(path, "make bench")
 }
 
 fn markdown(tables: &[Table]) -> String {

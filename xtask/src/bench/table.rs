@@ -1,6 +1,12 @@
 //! A titled table that is printed in the terminal and as Markdown.
 
+use crate::util;
+use anyhow::{Context, Result};
 use comfy_table::{presets, CellAlignment, TableComponent};
+use std::path::Path;
+
+/// What stands behind a table that a command writes.
+const END: &str = "<!-- end -->";
 
 /// Rows of text under one heading.
 pub struct Table {
@@ -32,6 +38,18 @@ impl Table {
     /// For documents.
     pub fn markdown(&self) -> String {
         self.drawn(presets::ASCII_MARKDOWN).to_string()
+    }
+
+    /// Writes the table into a document, between the two marks that it has for it: `<!-- COMMAND -->` and `<!-- end -->`.
+    pub fn renew(&self, path: &Path, command: &str) -> Result<()> {
+        let shown = util::root_relative(path);
+        let begin = format!("<!-- {command} -->\n");
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let (before, rest) = text.split_once(&begin).with_context(|| format!("{shown} has no mark for {command}"))?;
+        let (_, after) = rest.split_once(END).with_context(|| format!("{shown} has no mark behind {command}"))?;
+        util::note(format!("writing {shown}"));
+        std::fs::write(path, format!("{before}{begin}{}\n{END}{after}", self.markdown()))
+            .with_context(|| format!("cannot write {shown}"))
     }
 
     fn drawn(&self, preset: &str) -> comfy_table::Table {

@@ -157,6 +157,53 @@ fn best_rival(findings: &Findings, program: Program, figure: Figure) -> Option<(
     least(rivals.filter_map(|rival| Some((rival, figure.of(findings, program, rival)?))))
 }
 
+/// For the README: the targets, and each program's instructions beside the best counted rival's and Boehm's.
+pub fn brief(findings: &Findings) -> Table {
+    let heading = ["figure", "target", "best counted rival here", "boehm", "Knoll", "Knoll, both bounds"];
+    let mut table = Table::new("The figures in brief", heading);
+    for target in &TARGETS {
+        let digits = target.digits;
+        let of = |peer| (target.measure)(findings, peer);
+        let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.digits$}"));
+        let judged = |peer| match of(peer) {
+            Some(value) if target.met(value) => format!("**{value:.digits$}**"),
+            value => shown(value),
+        };
+        let rival = target.best_rival(findings);
+        let rival = rival.map_or("-".into(), |(peer, value)| format!("{value:.digits$} {}", peer.name()));
+        table.row(
+            target.what,
+            [
+                format!("≤ {}", target.bound),
+                rival,
+                shown(of(Peer::Boehm)),
+                judged(Peer::Knoll),
+                judged(Peer::KnollBounded),
+            ],
+        );
+    }
+    for program in [Program::List, Program::Ring, Program::Rings, Program::Beside] {
+        let of = |peer| Figure::Instructions.of(findings, program, peer);
+        let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1}"));
+        let rival = best_rival(findings, program, Figure::Instructions);
+        let judged = |peer| match (of(peer), rival) {
+            (Some(value), Some((_, best))) if value < best => format!("**{value:.1}**"),
+            (value, _) => shown(value),
+        };
+        table.row(
+            format!("{}: instructions a {}", program.name(), program.operation()),
+            [
+                "ahead".into(),
+                rival.map_or("-".into(), |(peer, value)| format!("{value:.1} {}", peer.name())),
+                shown(of(Peer::Boehm)),
+                judged(Peer::Knoll),
+                judged(Peer::KnollBounded),
+            ],
+        );
+    }
+    table
+}
+
 /// How many targets each configuration has met, and in how many figures Knoll is ahead.
 pub fn summary(findings: &Findings) -> String {
     let mut text = String::new();
@@ -168,7 +215,7 @@ pub fn summary(findings: &Findings) -> String {
             text += &format!("- {}: {met} of {} targets met.\n", peer.name(), values.len());
         }
     }
-    for figure in [Figure::Instructions, Figure::Time, Figure::Memory, Figure::Step] {
+    for figure in Figure::ALL {
         let ahead_of = |rival: &dyn Fn(Program) -> Option<f64>| {
             let pairs: Vec<bool> = Program::ALL
                 .into_iter()
