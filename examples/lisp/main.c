@@ -229,10 +229,13 @@ int main(int count, char **words)
     setvbuf(stdout, output, _IOFBF, sizeof output);
     kn_on_error(on_error);
     knoll_watch_allow(memory, sizeof memory);
-    if ((options.heap != 0 && kn_init(memory, options.heap) != KN_OK) || GC_configure(&options.collector) != KN_OK ||
-        !lisp_open(&lisp)) {
+    if ((options.heap != 0 && kn_init(memory, options.heap) != KN_OK) || GC_configure(&options.collector) != KN_OK) {
         fprintf(stderr, "lisp: not enough memory to begin\n");
         return NO_MEMORY;
+    }
+    if (!lisp_open(&lisp)) {
+        status = finish(&options);
+        return status == DONE ? NO_MEMORY : status;
     }
     source.name = "prelude";
     source.hidden = true;

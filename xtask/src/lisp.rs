@@ -60,6 +60,11 @@ const HOST_HEAP: usize = 2 * FIRMWARE_HEAP;
 /// More instructions than any script needs: one that is caught in a loop ends here.
 const BUDGET: &str = "20G";
 
+/// The configuration in which memory is made short.
+const SANITIZED: &str = "ASan+UBSan";
+/// The program's exit status when it has not enough memory to begin.
+const NO_MEMORY: i32 = 3;
+
 /// The scripts of `examples/lisp`: each has its output beside it.
 const WORK: &str = "work";
 const ERRORS: &str = "errors";
@@ -90,8 +95,8 @@ const MODES: &[Mode] = &[
 
 /// Where the program runs.
 enum Place {
-    /// As a process, perhaps under a tool; `thorough`: in both kinds of heap.
-    Host { executable: PathBuf, under: &'static [&'static str], thorough: bool },
+    /// As a process, perhaps under a tool. `thorough`: in both kinds of heap.
+    Host { executable: PathBuf, under: &'static [&'static str], thorough: bool, sanitized: bool },
     /// In the emulator.
     Firmware { elf: PathBuf, emulator: PathBuf },
 }
@@ -188,8 +193,8 @@ fn host(
         gcc.arg(format!("-Wl,-rpath,{}", library.parent().unwrap_or(Path::new(".")).display()));
     }
     util::run(gcc.arg("-o").arg(&executable))?;
-    let thorough = name.starts_with("libknoll");
-    Ok(Built { name, place: Place::Host { executable, under, thorough }, folder })
+    let (thorough, sanitized) = (name.starts_with("libknoll"), name == SANITIZED);
+    Ok(Built { name, place: Place::Host { executable, under, thorough, sanitized }, folder })
 }
 
 fn firmware(scripts: &[&Path]) -> Result<Built> {
@@ -208,12 +213,10 @@ fn firmware(scripts: &[&Path]) -> Result<Built> {
 // ---------------------------------------------------------------- running
 
 impl Built {
-    /// Runs a script that lies in the folder; an error unless the program ended well, with no cell left.
-    fn execute(&self, script: &str, arguments: &[&str], watch: bool) -> Result<Ran> {
-        let (report, json) = (self.folder.join("out/report.json"), self.folder.join("out/emulator.json"));
-        for file in [&report, &json] {
-            let _ = std::fs::remove_file(file);
-        }
+    /// The command that runs a script of the folder, and where its report will be.
+    fn command(&self, script: &str, arguments: &[&str], watch: bool) -> (Command, PathBuf) {
+        let report = self.folder.join("out/report.json");
+        let _ = std::fs::remove_file(&report);
         let mut words: Vec<&str> = arguments.to_vec();
         words.extend(["--report", "out/report.json", script]);
         let mut command = match &self.place {
@@ -230,12 +233,22 @@ impl Built {
                 if watch {
                     command.args(["--watch", "--stack"]);
                 }
-                command.arg("--dir").arg(&self.folder).arg("--json").arg(&json);
+                command.arg("--dir").arg(&self.folder).arg("--json").arg(self.emulator_json());
                 command.args(words.iter().map(|word| format!("--arg={word}")));
                 command
             }
         };
         command.current_dir(&self.folder).stdin(Stdio::null());
+        (command, report)
+    }
+
+    fn emulator_json(&self) -> PathBuf {
+        self.folder.join("out/emulator.json")
+    }
+
+    /// Runs a script that lies in the folder; an error unless the program ended well, with no cell left.
+    fn execute(&self, script: &str, arguments: &[&str], watch: bool) -> Result<Ran> {
+        let (mut command, report) = self.command(script, arguments, watch);
         let done = command.output().with_context(|| format!("cannot run {}", util::display(&command)))?;
         if !done.status.success() {
             let tail: Vec<u8> = done.stdout.iter().copied().skip(done.stdout.len().saturating_sub(500)).collect();
@@ -243,7 +256,7 @@ impl Built {
         }
         let report: Report = read(&report)?;
         ensure!(report.left == 0, "{} cells are left", report.left);
-        let figures = matches!(self.place, Place::Firmware { .. }).then(|| read(&json)).transpose()?;
+        let figures = matches!(self.place, Place::Firmware { .. }).then(|| read(&self.emulator_json())).transpose()?;
         Ok(Ran { output: done.stdout, report, figures })
     }
 }
@@ -315,7 +328,7 @@ fn check() -> Result<()> {
         host("libknoll.so", &util::build_shared()?, &["-O2"], &[], &scripts)?,
         host("libknoll.a", &archive, &["-O2"], &[], &scripts)?,
         host("full checks", &full, &["-O2", "-DLISP_CHECKED"], &[], &scripts)?,
-        host("ASan+UBSan", &archive, &sanitizers, &[], &scripts)?,
+        host(SANITIZED, &archive, &sanitizers, &[], &scripts)?,
         host("Valgrind", &archive, &["-O1"], memcheck, &scripts)?,
         firmware(&scripts)?,
     ];
@@ -330,9 +343,40 @@ fn check() -> Result<()> {
                     tally.record(format!("{script} [{}, {}, {heap}]", built.name, mode.name), outcome);
                 }
             }
+            if matches!(built.place, Place::Host { sanitized: true, .. }) && mode.scripts.contains(&WORK) {
+                let outcome = short_of_memory(built, mode);
+                tally.record(format!("{WORK} [{}, {}, heaps of every size]", built.name, mode.name), outcome);
+            }
         }
     }
     tally.finish()
+}
+
+/// The work script in heaps that are too small for it, each a little larger: memory ends everywhere, in the
+/// reader, the compiler, the machine. No run may leave a cell behind, whatever the script makes of it.
+fn short_of_memory(built: &Built, mode: &Mode) -> Result<()> {
+    let (mut refused, mut failed, mut ran) = (0, 0, 0);
+    for kilobytes in (2..=256).step_by(6) {
+        let size = (kilobytes * 1024).to_string();
+        let arguments = [mode.arguments, &["--heap", &size]].concat();
+        let (mut command, report) = built.command(&format!("{WORK}.lisp"), &arguments, false);
+        let done = command.output().with_context(|| format!("cannot run {}", util::display(&command)))?;
+        match done.status.code() {
+            Some(0) if read::<Report>(&report)?.errors > expected_errors()? => failed += 1,
+            Some(0) => ran += 1,
+            Some(NO_MEMORY) => refused += 1,
+            _ => bail!("{kilobytes} KB: {}\n{}", done.status, String::from_utf8_lossy(&done.stderr)),
+        }
+    }
+    note(format!("{refused} heaps too small to begin, {failed} in which memory ended, {ran} that were enough"));
+    ensure!(refused > 0 && failed > 0 && ran > 0, "the sizes tried show nothing");
+    Ok(())
+}
+
+/// The errors that the work script makes on purpose.
+fn expected_errors() -> Result<u64> {
+    let text = expected(WORK)?;
+    Ok(text.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"error: ")).count() as u64)
 }
 
 /// In which heaps a script runs. What fills its memory needs a heap that can be filled.
