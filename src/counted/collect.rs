@@ -46,12 +46,11 @@ impl Counted {
     pub unsafe fn collect(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if Self::enter(this, &raw mut mark) {
+            if Self::enter(this) {
                 Self::note_manual(this);
                 let mut used = 0;
                 Self::full(this, &mut used);
-                Self::finish(this, used, &raw mut mark);
+                Self::finish(this, used);
             }
         }
     }
@@ -63,8 +62,7 @@ impl Counted {
     pub unsafe fn partial(this: *mut Self, limit: usize) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if Self::enter(this, &raw mut mark) {
+            if Self::enter(this) {
                 Self::note_manual(this);
                 let mut used = 0;
                 Self::run_search(this, usize::MAX, &mut used);
@@ -73,7 +71,7 @@ impl Counted {
                     Self::run_search(this, usize::MAX, &mut used);
                 }
                 Self::destroy_waiting(this, (*this).settings.frees_per_release);
-                Self::finish(this, used, &raw mut mark);
+                Self::finish(this, used);
             }
         }
     }
@@ -123,8 +121,7 @@ impl Counted {
     pub unsafe fn step(this: *mut Self, budget: usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if !Self::enter(this, &raw mut mark) {
+            if !Self::enter(this) {
                 return false;
             }
             let mut used = 0;
@@ -140,7 +137,7 @@ impl Counted {
             // What could not be decided for want of memory would not be the next time either.
             let stuck = ended && (*this).search.truncated && (*this).search.found == 0;
             let done = ended && (*this).pending == 0 && ((*this).roots.len == 0 || stuck);
-            Self::finish(this, used, &raw mut mark);
+            Self::finish(this, used);
             done
         }
     }
@@ -163,13 +160,13 @@ impl Counted {
     ///
     /// # Safety
     /// As there.
-    unsafe fn finish(this: *mut Self, used: usize, mark: *mut usize) {
+    unsafe fn finish(this: *mut Self, used: usize) {
         // SAFETY: the caller's word.
         unsafe {
             (*this).longest = (*this).longest.max(used);
             Self::trim_roots(this);
             Self::set_trip(this);
-            Self::relinquish(this, mark);
+            Self::relinquish(this);
         }
     }
 
@@ -182,8 +179,7 @@ impl Counted {
     pub(super) unsafe fn tripped(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if (*this).disabled || !Self::enter(this, &raw mut mark) {
+            if (*this).disabled || !Self::enter(this) {
                 return;
             }
             let mut used = 0;
@@ -198,7 +194,7 @@ impl Counted {
                     Self::automatic(this, &mut used);
                 }
             }
-            Self::finish(this, used, &raw mut mark);
+            Self::finish(this, used);
         }
     }
 

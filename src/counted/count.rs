@@ -129,7 +129,14 @@ unsafe fn is_cell(object: *const u8, what: &'static core::ffi::CStr) -> bool {
 #[inline(never)]
 fn refuse(object: *const u8, found: Found, what: &'static core::ffi::CStr) {
     let status = if found == Found::Dead { KnStatus::DoubleFree } else { KnStatus::Foreign };
-    port::report(status, object, what);
+    // The hook may jump away, from the middle of a destruction too.
+    let state = port::counted().cast::<Counted>();
+    if state.is_null() {
+        port::report(status, object, what);
+    } else {
+        // SAFETY: the calling thread's state.
+        unsafe { Counted::call(state, || port::report(status, object, what)) };
+    }
 }
 
 /// Whether the calling thread may count this cell; `checks-full` only.

@@ -11,15 +11,15 @@
 //! * With a budget a call destroys so many cells, and the rest waits for the next one.
 //!
 //! ```text
-//!   waiting --> | cell | --> | cell | --> …          running: destroy is under way
-//!                 link in count and seal               frame: the stack pointer of who destroys
+//!   die --> near (on the stack, 16) --> destroyed      running: its callbacks are under way
+//!             | full, or callbacks
+//!             v
+//!   waiting --> | cell | --> | cell | --> …            link in count and seal
 //! ```
-//! A call from within a callback has a lower stack pointer than `frame`, and finds the mark on that
-//! frame's stack as it was left. A call that does not, knows that the one that set `frame` was jumped away
-//! from: the stack is used anew. (A callback must not switch to another stack and use the library there.)
 //!
 //! Cost: O(1) a cell and O(1) a reference.
 
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 
 use super::cell::{
@@ -33,7 +33,6 @@ use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::{by_callback, each_named, is_traced, Slot};
 use super::types::{Record, PLAIN, SIMPLE};
-use crate::port;
 
 /// Dead cells that a call holds on its stack before they wait in the list.
 const NEAR: usize = 16;
@@ -54,12 +53,11 @@ impl Counted {
             if (*record).has(PLAIN) && budget == u32::MAX {
                 return Self::give(this, object, record);
             }
-            let mut mark = 0;
-            if !Self::enter(this, &raw mut mark) {
+            if !Self::enter(this) {
                 return Self::wait(this, object);
             }
             Self::destroy_from(this, object, budget);
-            Self::leave(this, &raw mut mark);
+            Self::leave(this);
         }
     }
 
@@ -84,107 +82,11 @@ impl Counted {
     pub(super) unsafe fn drain(this: *mut Self, budget: u32) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if !Self::enter(this, &raw mut mark) {
+            if !Self::enter(this) {
                 return;
             }
             Self::destroy_waiting(this, budget);
-            Self::leave(this, &raw mut mark);
-        }
-    }
-
-    /// Whether this call may destroy and collect: no call further up does. What one left undone that
-    /// was jumped away from is put right.
-    ///
-    /// # Safety
-    /// `this` is a live state of this thread; `mark` is on the stack of the caller until it leaves.
-    #[inline(always)]
-    pub(super) unsafe fn enter(this: *mut Self, mark: *mut usize) -> bool {
-        // SAFETY: the caller's word.
-        unsafe {
-            mark.write_volatile(0);
-            let here = port::stack_pointer();
-            if (*this).frame != 0 {
-                if Self::is_below(this, here) {
-                    return false;
-                }
-                Self::recover(this);
-            }
-            mark.write_volatile(Self::token(this));
-            (*this).mark = mark;
-            (*this).frame = here.max(1);
-            true
-        }
-    }
-
-    /// Ends what [`Counted::enter`] began, and collects if roots came to be enough meanwhile.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    pub(super) unsafe fn leave(this: *mut Self, mark: *mut usize) {
-        // SAFETY: the caller's word.
-        unsafe {
-            Self::relinquish(this, mark);
-            if (*this).roots.len >= (*this).trip {
-                Self::tripped(this);
-            }
-        }
-    }
-
-    /// Ends what [`Counted::enter`] began, without more.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    pub(super) unsafe fn relinquish(this: *mut Self, mark: *mut usize) {
-        // SAFETY: the caller's word.
-        unsafe {
-            mark.write_volatile(0);
-            (*this).frame = 0;
-        }
-    }
-
-    /// Whether a call further up destroys or collects: this one was made by a callback.
-    ///
-    /// # Safety
-    /// As [`Counted::enter`].
-    pub(super) unsafe fn is_inside(this: *mut Self) -> bool {
-        // SAFETY: the caller's word.
-        unsafe { (*this).frame != 0 && Self::is_below(this, port::stack_pointer()) }
-    }
-
-    /// Whether the call that set `frame` is further up on this stack. Where the stack pointer can't be
-    /// had it is taken to be.
-    ///
-    /// # Safety
-    /// `frame` is set.
-    unsafe fn is_below(this: *mut Self, here: usize) -> bool {
-        // SAFETY: the mark lies above the stack pointer, on the stack or in what was its use before.
-        unsafe { here == 0 || here < (*this).frame && (*this).mark.read_volatile() == Self::token(this) }
-    }
-
-    /// What a mark says.
-    fn token(this: *mut Self) -> usize {
-        this.addr() ^ 0x5A5A_5A5A
-    }
-
-    /// Puts right what a callback left that jumped away.
-    ///
-    /// # Safety
-    /// As [`Counted::enter`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn recover(this: *mut Self) {
-        // SAFETY: the running cell is one that waits to be finished.
-        unsafe {
-            (*this).frame = 0;
-            let object = (*this).running;
-            (*this).running = null_mut();
-            if !object.is_null() && !Self::revive(this, object) {
-                Self::wait(this, object);
-            }
-            Self::recover_search(this);
+            Self::leave(this);
         }
     }
 
@@ -192,7 +94,7 @@ impl Counted {
     ///
     /// # Safety
     /// `object` is a cell whose word is RUNNING with a count.
-    unsafe fn revive(this: *mut Self, object: *mut u8) -> bool {
+    pub(super) unsafe fn revive(this: *mut Self, object: *mut u8) -> bool {
         // SAFETY: the caller's word.
         unsafe {
             if owner(object).is_null() {
@@ -236,19 +138,19 @@ impl Counted {
         // SAFETY: what waits are dead cells of this state.
         unsafe {
             // Dead cells that need not wait in the list. No callback runs while there is one here.
-            let mut near: [*mut u8; NEAR] = [null_mut(); NEAR];
+            let mut near = MaybeUninit::<[*mut u8; NEAR]>::uninit();
+            let near = near.as_mut_ptr().cast::<*mut u8>();
             let mut count = usize::from(!object.is_null());
-            near.as_mut_ptr().write(object);
+            near.write(object);
             let mut left = budget;
             loop {
                 if left == 0 {
-                    return Self::wait_all(this, near.as_ptr(), count);
+                    return Self::wait_all(this, near, count);
                 }
                 left -= 1;
                 let object = if count > 0 {
                     count -= 1;
-                    // (In range: written that way there is no panic to link.)
-                    near.as_ptr().wrapping_add(count).read()
+                    near.wrapping_add(count).read()
                 } else {
                     let object = Self::first_waiting(this);
                     if object.is_null() {
@@ -259,7 +161,7 @@ impl Counted {
                 let kind = (*header(object)).kind;
                 let record = Self::record(this, kind & TYPE);
                 if kind & SINGLE != 0 || !(*record).has(SIMPLE) {
-                    Self::wait_all(this, near.as_ptr(), count);
+                    Self::wait_all(this, near, count);
                     count = 0;
                     Self::destroy(this, object);
                     continue;
@@ -276,7 +178,7 @@ impl Counted {
                     } else if count < NEAR {
                         // One reference too few counted, and it comes here twice: then it is refused.
                         (*header(child)).word = RUNNING;
-                        near.as_mut_ptr().wrapping_add(count).write(child);
+                        near.wrapping_add(count).write(child);
                         count += 1;
                     } else {
                         Self::wait(this, child);
@@ -387,7 +289,7 @@ impl Counted {
             if (*head).kind & FINALISED == 0 {
                 (*head).kind |= FINALISED;
                 if let Some(destroy) = (*(*record).descriptor).destroy {
-                    destroy(object.cast());
+                    Self::call(this, || destroy(object.cast()));
                     if Self::revive(this, object) {
                         (*this).running = null_mut();
                         return false;
@@ -397,7 +299,7 @@ impl Counted {
             // A callback may have registered types: the table may have moved.
             let record = Self::record_of(this, object);
             if is_traced(record) {
-                by_callback(record, object, &mut |slot| Self::drop_slot(slot));
+                Self::call(this, || by_callback(record, object, &mut |slot| Self::drop_slot(slot)));
                 if Self::revive(this, object) {
                     (*this).running = null_mut();
                     return false;
@@ -415,8 +317,7 @@ impl Counted {
     pub(super) unsafe fn reuse(this: *mut Self, object: *mut u8) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            let mut mark = 0;
-            if !Self::enter(this, &raw mut mark) {
+            if !Self::enter(this) {
                 // From a callback: the memory can't be waited for.
                 count_down(object);
                 return null_mut();
@@ -430,7 +331,7 @@ impl Counted {
                 object.write_bytes(0, super::pages::bytes_of(object) - super::cell::HEADER);
             }
             Self::destroy_waiting(this, (*this).settings.frees_per_release);
-            Self::leave(this, &raw mut mark);
+            Self::leave(this);
             if whole {
                 object
             } else {

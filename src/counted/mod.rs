@@ -27,9 +27,9 @@
 //!                          |    graph, in steps    no memory needed
 //!                          +---------'------------------'
 //! ```
-//! `trace.rs` finds a cell's references, `shared.rs` counts from any thread, `state.rs` holds it all
-//! together, `memory.rs` says where it comes from, `settings.rs` has the configuration, `check.rs`
-//! verifies, `garbage.rs` finds cycles for reports.
+//! `trace.rs` finds a cell's references, `turn.rs` keeps callbacks and jumps in order, `shared.rs` counts
+//! from any thread, `state.rs` holds it all together, `memory.rs` says where it comes from, `settings.rs` has
+//! the configuration, `check.rs` verifies, `garbage.rs` finds cycles for reports.
 //!
 //! Costs: docs/counted.md and docs/counted-figures.md.
 //!
@@ -54,6 +54,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod turn;
 mod types;
 
 pub use cell::KN_IMMORTAL;

@@ -222,7 +222,9 @@ impl Counted {
                     // Reached from another root already.
                     if let Some(index) = Self::entry_of(this, object, word) {
                         let entry = Self::entry(this, index);
-                        (*entry).word = (*entry).word & !ROOT | INPUT;
+                        // If the program touched it meanwhile, it is a candidate of the next search.
+                        let spent = if (*entry).word & COLOUR == GRAY { ROOT | PURPLE } else { ROOT };
+                        (*entry).word = (*entry).word & !spent | INPUT;
                     }
                     continue;
                 }
@@ -387,7 +389,7 @@ impl Counted {
             }
             if (*this).traced_types && is_traced(record) {
                 (*this).search.in_callback = true;
-                by_callback(record, cell, &mut |slot| visit(this, slot));
+                Self::call(this, || by_callback(record, cell, &mut |slot| visit(this, slot)));
                 (*this).search.in_callback = false;
             }
             (true, spent)
@@ -785,11 +787,10 @@ impl Counted {
             // It may wait: what it refers to is alive until it is destroyed. A trace callback finds the library
             // at work, so that what it calls does not search or destroy.
             if (*this).search.phase <= Phase::Blacken {
-                let mut mark = 0;
-                let entered = Self::enter(this, &raw mut mark);
+                let entered = Self::enter(this);
                 Self::each_slot(this, object, |slot| Self::reach(this, slot));
                 if entered {
-                    Self::relinquish(this, &raw mut mark);
+                    Self::relinquish(this);
                 }
             }
             let entry = Self::entry(this, index);

@@ -27,7 +27,7 @@ const FIXED_THRESHOLD: u32 = 10_000;
 pub(crate) const MOST_ROOTS: u32 = 2048;
 pub(crate) const MOST_CELLS: usize = 8192;
 /// For each root it looks at 2 to the power of this cells at first, and at most.
-pub(crate) const FIRST_REACH: u32 = 2;
+pub(crate) const FIRST_REACH: u32 = 1;
 pub(crate) const MOST_REACH: u32 = 10;
 /// Growth below which the whole graph is not looked at.
 const FLOOR: usize = if cfg!(target_pointer_width = "64") { 1 << 20 } else { 64 << 10 };

@@ -139,7 +139,7 @@ pub(super) unsafe fn release(object: *mut u8) {
         if this.is_null() {
             // Nothing is counted on this thread, and there is no memory for it: without the list.
             let mut none = null_mut();
-            return destroy(this, object, &mut none);
+            return destroy(null_mut(), object, &mut none);
         }
         Counted::wait(this, object);
         Counted::drain(this, (*this).settings.frees_per_release);
@@ -161,19 +161,31 @@ pub(super) unsafe fn destroy(this: *mut Counted, object: *mut u8, running: &mut 
         if (*head).kind & FINALISED == 0 {
             (*head).kind |= FINALISED;
             if let Some(destroy) = (*descriptor).destroy {
-                destroy(object.cast());
+                call(this, || destroy(object.cast()));
             }
         }
         if !revive(object) {
             super::trace::each_named(&record, object, |slot| Counted::drop_slot(slot));
-            super::trace::by_callback(&record, object, &mut |slot| Counted::drop_slot(slot));
+            call(this, || super::trace::by_callback(&record, object, &mut |slot| Counted::drop_slot(slot)));
             *running = null_mut();
             if !revive(object) {
                 give(object);
             }
         }
         *running = null_mut();
-        let _ = this;
+    }
+}
+
+/// Runs code of the program's, for a state if there is one.
+///
+/// # Safety
+/// As [`Counted::call`].
+unsafe fn call(this: *mut Counted, callback: impl FnOnce()) {
+    if this.is_null() {
+        callback();
+    } else {
+        // SAFETY: the caller's word.
+        unsafe { Counted::call(this, callback) };
     }
 }
 

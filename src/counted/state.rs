@@ -75,7 +75,9 @@ pub struct Counted {
     /// The first of the cells that wait for destruction.
     pub(super) waiting: *mut u8,
     pub(super) pending: usize,
-    /// Stack pointer of the call that destroys or searches, 0 when none does, and a mark on its stack.
+    /// A call destroys or searches.
+    pub(super) busy: bool,
+    /// Stack pointer of a callback under way, 0 when there is none, and a mark on its stack.
     pub(super) frame: usize,
     pub(super) mark: *const usize,
     /// The cell whose destruction is under way.

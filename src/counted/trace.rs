@@ -145,7 +145,7 @@ impl Counted {
             let record = Self::record_of(this, object);
             each_named(record, object, &mut visit);
             if (*this).traced_types && is_traced(record) {
-                by_callback(record, object, &mut visit);
+                Self::call(this, || by_callback(record, object, &mut visit));
             }
         }
     }
