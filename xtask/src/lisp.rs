@@ -290,6 +290,18 @@ fn show(script: &Path, expected: Option<&[u8]>) -> Result<()> {
         columns.push((format!("M4, {}", mode.name), ran));
     }
     tabulate(&columns);
+    let modes = columns.len() - 1;
+    let Report { made, by_collection, dropped, .. } = columns[1].1.report;
+    println!(
+        "- The output is the same here and on the Cortex-M4, there in {modes} modes of the collector, byte for byte."
+    );
+    println!(
+        "- Of {} cells on the M4, {} were in cycles, which only the collector frees ({} of them held until the end).",
+        grouped(made),
+        grouped(by_collection),
+        grouped(dropped)
+    );
+    println!("- None was left, and every count and record was verified.");
     Ok(())
 }
 
