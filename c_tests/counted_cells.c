@@ -264,6 +264,8 @@ COUNTED_TEST(inline_versions) {
     Leaf *leaf = new_leaf(5);
     void *slot = NULL;
     REQUIRE(node != NULL && other != NULL && first != NULL && leaf != NULL);
+    (void)CHECK_EQ(GC_typeOfInline(node), node_type);
+    (void)CHECK_EQ(GC_typeOfInline(leaf), leaf_type);
     (void)CHECK(GC_refInline(node) == (void *)node);
     (void)CHECK_EQ(GC_refcount(node), 2);
     (void)CHECK(GC_refInline(NULL) == NULL);

@@ -476,6 +476,41 @@ COUNTED_TEST(collection_in_a_full_heap) {
     }
 }
 
+/* Told so, GC_new collects before it answers NULL: garbage cycles do not starve the program, though disabled. */
+COUNTED_TEST(collection_when_full) {
+    KnGcConfig config = {.flags = KN_GC_COLLECT_WHEN_FULL, .threshold = 1000000, .bytes_floor = SIZE_MAX};
+    Node *live = new_node(0, NULL, NULL), *last = live, *node;
+    size_t made = 0, collections;
+    unsigned flags;
+    REQUIRE(live != NULL);
+    for (flags = 0; flags < 2; flags++) {
+        config.flags = flags * KN_GC_COLLECT_WHEN_FULL;
+        configure(config);
+        GC_disableOrc();
+        collections = gc().collections;
+        for (made = 0; made < 10000; made++) {
+            Node *cycle = ring(1, 1);
+            if (cycle == NULL) {
+                break;
+            }
+            GC_unref(cycle);
+        }
+        (void)CHECK_EQ(made == 10000, flags == 1);
+        (void)CHECK_EQ(gc().collections > collections, flags == 1);
+        GC_runOrc();
+        (void)CHECK_EQ(live_cells(), 1);
+    }
+    /* When what is there is alive, the answer is NULL all the same, and nothing is lost. */
+    while ((node = new_node(1, NULL, NULL)) != NULL) {
+        last->left = node;
+        last = node;
+        made++;
+    }
+    (void)CHECK(all_is_sound());
+    GC_unref(live);
+    (void)CHECK_EQ(live_cells(), 0);
+}
+
 /* ---- Rows 19 to 23: disposal ---- */
 
 /* Row 19: a destructor in a cycle sees its cyclic fields empty, the acyclic ones as they were. */
@@ -672,5 +707,6 @@ SUITE("counted_cycles", EACH_LAYOUT(cell_that_holds_itself), EACH_LAYOUT(rings_o
       EACH_LAYOUT(counts_of_the_living_are_restored), ONCE(limited_view_finds_everything),
       ONCE(limited_view_of_data), ONCE(large_traced_cycle_in_a_small_view),
       ONCE(large_cycles_in_a_small_view), EACH_LAYOUT(collection_in_a_full_heap),
+      EACH_LAYOUT(collection_when_full),
       EACH_LAYOUT(destructors_see_cleared_fields), EACH_LAYOUT(garbage_is_disposed_of_once),
       EACH_LAYOUT(destructors_that_drop_cycles), EACH_LAYOUT(no_root_is_left), ONCE(threshold_adapts))

@@ -132,19 +132,19 @@ static const KnType *spoiled(const KnType *type) {
     types[i].used = *type;
     if (has(FAULT_children_stay)) {
         types[i].used.ref_count = 0;
-        types[i].used.flags &= ~KN_TYPE_ARRAY;
+        types[i].used.flags &= ~(uint32_t)KN_TYPE_ARRAY;
     } else if (has(FAULT_array_ignored)) {
-        types[i].used.flags &= ~KN_TYPE_ARRAY;
+        types[i].used.flags &= ~(uint32_t)KN_TYPE_ARRAY;
     } else if (has(FAULT_trace_ignored)) {
         types[i].used.trace = NULL;
     } else if (has(FAULT_acyclic_ignored)) {
-        types[i].used.flags &= ~KN_TYPE_ACYCLIC;
+        types[i].used.flags &= ~(uint32_t)KN_TYPE_ACYCLIC;
         types[i].used.ref_types = NULL;
         types[i].used.array_type = NULL;
     } else if (has(FAULT_all_acyclic)) {
         types[i].used.flags |= KN_TYPE_ACYCLIC;
     } else if (has(FAULT_shared_ignored)) {
-        types[i].used.flags &= ~KN_TYPE_SHARED;
+        types[i].used.flags &= ~(uint32_t)KN_TYPE_SHARED;
     } else if (has(FAULT_destroy_never)) {
         types[i].used.destroy = NULL;
     } else if (type->destroy != NULL) {
@@ -417,11 +417,15 @@ WRAPPED(KnStatus, GC_configure, const KnGcConfig *given) {
     if (has(FAULT_configure_takes_all)) {
         config.flags &= 31;
     } else if (has(FAULT_stay_disabled_ignored)) {
-        config.flags &= ~KN_GC_STAY_DISABLED;
+        config.flags &= ~(uint32_t)KN_GC_STAY_DISABLED;
     } else if (has(FAULT_fixed_adapts)) {
-        config.flags &= ~KN_GC_FIXED_THRESHOLD;
+        config.flags &= ~(uint32_t)KN_GC_FIXED_THRESHOLD;
+    } else if (has(FAULT_full_is_full)) {
+        config.flags &= ~(uint32_t)KN_GC_COLLECT_WHEN_FULL;
+    } else if (has(FAULT_torture_ignored)) {
+        config.flags &= ~(uint32_t)KN_GC_TORTURE;
     } else if (has(FAULT_arc_collects)) {
-        config.flags &= ~KN_GC_ARC;
+        config.flags &= ~(uint32_t)KN_GC_ARC;
     } else if (has(FAULT_threshold_overflows) && config.threshold >= INT32_MAX) {
         config.threshold = 1;
     } else if (has(FAULT_never_by_itself)) {

@@ -63,6 +63,8 @@ FAULT(threshold_overflows, "a threshold above INT32_MAX is negative, so everythi
 FAULT(never_by_itself, "no collection starts by itself")
 FAULT(always_by_itself, "every root starts a collection")
 FAULT(fixed_adapts, "a fixed threshold adapts")
+FAULT(full_is_full, "KN_GC_COLLECT_WHEN_FULL is not regarded")
+FAULT(torture_ignored, "KN_GC_TORTURE is not regarded")
 FAULT(arc_collects, "KN_GC_ARC is not regarded")
 FAULT(bytes_ignored, "growth in bytes starts no collection")
 FAULT(lazy_ignored, "frees_per_unref is not regarded")
