@@ -11,6 +11,8 @@
 //!
 //! Each test has a heap of its own, which is its thread's default, but for those of the process heap.
 
+#![cfg(feature = "counted")]
+
 mod cycles;
 mod ground;
 mod holders;
