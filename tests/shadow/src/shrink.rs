@@ -30,16 +30,21 @@ pub fn replay(ground: &Ground, operations: &[Op]) -> Result<(), String> {
 
 /// A subsequence that fails and the way it does; None if the whole passes.
 pub fn shrink(ground: &Ground, operations: &[Op]) -> Option<(Vec<Op>, String)> {
+    fewest(operations, |operations| replay(ground, operations))
+}
+
+/// The same for operations of any kind: `replay` tells whether, and how, some of them fail.
+pub fn fewest<T: Clone>(operations: &[T], replay: impl Fn(&[T]) -> Result<(), String>) -> Option<(Vec<T>, String)> {
     let begun = Instant::now();
     let mut fewest = operations.to_vec();
-    let mut why = replay(ground, &fewest).err()?;
+    let mut why = replay(&fewest).err()?;
     let mut piece = fewest.len().div_ceil(2);
     while piece > 0 && begun.elapsed() < PATIENCE {
         let mut from = 0;
         while from < fewest.len() && begun.elapsed() < PATIENCE {
             let to = (from + piece).min(fewest.len());
             let rest = [&fewest[..from], &fewest[to..]].concat();
-            match replay(ground, &rest) {
+            match replay(&rest) {
                 Err(other) => (fewest, why) = (rest, other),
                 Ok(()) => from = to,
             }
