@@ -173,3 +173,43 @@ pub fn document(findings: &Findings, path: &Path) -> Result<()> {
     util::note(format!("writing {}", util::root_relative(path)));
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench_counted::measure::Said;
+
+    fn findings() -> Findings {
+        let mut findings = Findings { commit: "abc".into(), ..Findings::default() };
+        for (peer, count) in [(Peer::Knoll, 80.0), (Peer::CountMimalloc, 90.0), (Peer::NimOrc, 170.0)] {
+            findings.instructions.insert((Program::Trees, peer), Outcome::Found(count));
+            findings.instructions.insert((Program::Churn, peer), Outcome::Found(count));
+            let said = Said { operations: 10, nanoseconds: count as u64, peak_kb: 2048, ..Said::default() };
+            findings.times.insert((Program::Trees, peer), Outcome::Found(said));
+        }
+        findings.instructions.insert((Program::List, Peer::NimOrc), Outcome::Failed("signal 9".into()));
+        findings
+    }
+
+    #[test]
+    fn a_peer_that_leaks_is_marked_and_is_no_rival() {
+        let text = grid("t", &findings().instructions, |_, count| format!("{count}")).markdown();
+        assert!(text.contains("90 †") && text.contains("failed"), "{text}");
+        let brief = targets::brief(&findings()).markdown();
+        let churn = brief.lines().find(|line| line.contains("churn")).unwrap_or_default();
+        assert!(churn.contains("170.0 nim-orc") && churn.contains(" 80.0 "), "{brief}");
+        let trees = brief.lines().find(|line| line.contains("trees")).unwrap_or_default();
+        assert!(trees.contains("90.0 count-mimalloc") && trees.contains("**80.0**"), "{brief}");
+    }
+
+    #[test]
+    fn the_document_names_misses_failures_and_commit() -> Result<()> {
+        let path = std::env::temp_dir().join(format!("knoll-{}-counted-figures.md", std::process::id()));
+        document(&findings(), &path)?;
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::remove_file(&path)?;
+        assert!(text.contains("80.0 met") && text.contains("80.0 missed") && text.contains("`abc`"), "{text}");
+        assert!(text.contains("- nim-orc in list, instructions: signal 9"), "{text}");
+        Ok(())
+    }
+}
