@@ -476,18 +476,15 @@ impl Counted {
         // SAFETY: the cells lie in the page.
         unsafe {
             let bytes = class_bytes(class);
-            let count = (PAGE - MARGIN - FIRST) / bytes;
-            let end = FIRST + count * bytes;
             let mut offset = FIRST;
-            loop {
+            // One more fits behind the cell at `offset`, as long as this holds.
+            while offset + 2 * bytes <= PAGE - MARGIN {
                 let cell = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
                 offset += bytes;
-                if offset == end {
-                    cell.write(CellHeader { word: FREE, kind: 0 });
-                    break;
-                }
                 cell.write(CellHeader { word: FREE, kind: offset as u32 });
             }
+            page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>().write(CellHeader { word: FREE, kind: 0 });
+            let end = offset + bytes;
             (*page).class = class;
             (*page).cell = bytes as u32;
             (*page).free = FIRST as u32;

@@ -35,7 +35,7 @@
 use core::ptr::null_mut;
 
 use super::cell::{header, ACYCLIC, COUNT, ONE, PURPLE, ROOT, SEARCHED, SPECIAL, STATE};
-use super::count::count_down;
+use super::count::special_release;
 use super::state::Counted;
 use super::trace::{by_callback, each_named, is_traced, slot, slots, Slot};
 use super::types::SIMPLE;
@@ -313,29 +313,38 @@ impl Counted {
     unsafe fn scan(this: *mut Self, mut left: usize, after: Phase, visit: unsafe fn(*mut Self, Slot)) -> usize {
         // SAFETY: as there. The callbacks find a consistent state: the cursor moves when a cell is done.
         unsafe {
+            let mut index = (*this).search.cursor;
             while left > 0 {
-                let index = (*this).search.cursor;
                 if index >= (*this).search.len {
+                    (*this).search.cursor = index;
                     if after == Phase::Blacken {
                         (*this).search.phase = Phase::Load;
                     } else {
                         Self::next_phase(this, after);
                     }
-                    break;
+                    return left;
                 }
                 let Entry { cell, word, .. } = Self::entry(this, index).read();
-                if !cell.is_null() && (after == Phase::Blacken || word & COLOUR == GRAY) {
-                    let (done, spent) = Self::scan_cell(this, cell, left, visit);
-                    left -= spent;
-                    if !done {
-                        break;
-                    }
-                } else {
+                if cell.is_null() || after != Phase::Blacken && word & COLOUR != GRAY {
                     left -= 1;
+                } else {
+                    let record = Self::record_of(this, cell);
+                    if (*record).has(SIMPLE) && (*record).references as usize <= SLOTS_A_UNIT {
+                        left -= 1;
+                        each_named(record, cell, |slot| visit(this, slot));
+                    } else {
+                        (*this).search.cursor = index;
+                        let (done, spent) = Self::scan_parts(this, cell, left, visit);
+                        left -= spent;
+                        if !done {
+                            return left;
+                        }
+                        (*this).search.next_slot = 0;
+                    }
                 }
-                (*this).search.next_slot = 0;
-                (*this).search.cursor = index + 1;
+                index += 1;
             }
+            (*this).search.cursor = index;
             left
         }
     }
@@ -550,7 +559,14 @@ impl Counted {
                 }
             } else if word & (SPECIAL | ACYCLIC) == 0 {
                 slot.write(null_mut());
-                count_down(child);
+                if word < 2 * ONE {
+                    return special_release(child);
+                }
+                // It is alive as far as that was looked at; whether it is the next look at everything tells.
+                (*header(child)).word = (word - ONE) | PURPLE;
+                if word & ROOT == 0 {
+                    Self::keep_root(this, child);
+                }
             }
             // Acyclic and shared cells are the destructor's to see, and released after it.
         }
