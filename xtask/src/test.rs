@@ -195,6 +195,17 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("lisp --check")],
         },
         Step {
+            name: "grain",
+            what: "Grain's runtime in WebAssembly, run in Node: counts, children, cycles, exact budgets of memory",
+            commands: vec![
+                with(
+                    "clippy --quiet -p libknoll --no-default-features --features capi,grain,layout-wide \
+                     --target wasm32-unknown-unknown -- -D warnings",
+                ),
+                xtask("grain --check"),
+            ],
+        },
+        Step {
             name: "miri",
             what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
             commands: vec![xtask("miri --quick")],
