@@ -200,13 +200,15 @@ mod tests {
     use std::vec::Vec;
 
     impl Member {
-        const NONE: Member = Member {
-            next: AtomicPtr::new(null_mut()),
-            previous: AtomicPtr::new(null_mut()),
-            thread: AtomicUsize::new(0),
-            rounds: AtomicUsize::new(0),
-            retire: None,
-        };
+        fn none() -> Member {
+            Member {
+                next: AtomicPtr::new(null_mut()),
+                previous: AtomicPtr::new(null_mut()),
+                thread: AtomicUsize::new(0),
+                rounds: AtomicUsize::new(0),
+                retire: None,
+            }
+        }
 
         fn is_alive(&self) -> bool {
             self.thread.load(Ordering::Relaxed) != 0
@@ -251,7 +253,7 @@ mod tests {
     static OURS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
     fn enter(cells: usize) -> *mut c_void {
-        let state: *mut c_void = Box::into_raw(Box::new(State { member: Member::NONE, cells })).cast();
+        let state: *mut c_void = Box::into_raw(Box::new(State { member: Member::none(), cells })).cast();
         OURS.lock().unwrap().push(state.addr());
         // SAFETY: a new state, and the thread has none.
         assert!(unsafe { enroll(state, retire) });
