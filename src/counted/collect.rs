@@ -264,11 +264,14 @@ impl Counted {
     unsafe fn full(this: *mut Self, used: &mut usize) {
         // SAFETY: the caller's word.
         unsafe {
-            (*this).roots.deferred = 0;
             for round in 0..ROUNDS {
                 Self::destroy_waiting(this, u32::MAX);
                 Self::run_search(this, usize::MAX, used);
                 Self::destroy_waiting(this, u32::MAX);
+                if round == 0 {
+                    // What a search that was under way left undecided is an input of this one.
+                    (*this).roots.deferred = 0;
+                }
                 if (*this).roots.len == 0 && !(*this).unlisted {
                     if round == 0 {
                         Self::adapt(this, 0, 0);
@@ -289,6 +292,9 @@ impl Counted {
             }
             if (*this).roots.len == 0 {
                 (*this).futile = 0;
+            }
+            if Self::cells(this) == 0 {
+                Self::drop_empty_pages(this);
             }
             Self::plan_growth(this);
         }

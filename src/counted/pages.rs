@@ -46,7 +46,8 @@ pub(crate) const DIRECT: u16 = CLASSES as u16;
 pub(crate) const SINGLE_CLASS: u16 = u16::MAX;
 /// Bytes before a page's first cell.
 const FIRST: usize = size_of::<Page>().next_multiple_of(8);
-/// Empty pages that are kept, besides an eighth of all.
+/// Empty pages that are kept on 64-bit targets, besides a sixteenth of all, as long as there are cells. On
+/// others, where the heap is small, it saved nothing that examples/lisp could show.
 const SPARES: usize = 16;
 /// A full page is listed again when this part of its cells is free.
 const WORTH: u32 = 8;
@@ -731,7 +732,7 @@ impl Counted {
     unsafe fn retire_page(this: *mut Self, page: *mut Page) {
         // SAFETY: the lists hold live pages.
         unsafe {
-            let most = if WORD64 { SPARES + (*this).page_bytes / PAGE / 8 } else { 0 };
+            let most = if WORD64 { SPARES + (*this).page_bytes / PAGE / 16 } else { 0 };
             if (*this).spares >= most {
                 return Self::drop_page(this, page);
             }
