@@ -170,7 +170,7 @@ mod tests {
         let mut memory = [0u64; 2];
         let object = memory.as_mut_ptr().wrapping_add(1).cast::<u8>();
         let most = if usize::BITS == 64 { 0x7FFF_FFFF_FFF8u64 } else { 0xFFFF_FFF8 };
-        for bit in 3..47 {
+        for bit in 3..if usize::BITS == 64 { 47 } else { 32 } {
             for address in [1u64 << bit, most - (1 << bit), most] {
                 let address = (address & most) as usize;
                 // SAFETY: `object` has a header before it.
