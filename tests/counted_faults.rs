@@ -1,7 +1,7 @@
 //! The checks of the counted part are checked: a naive collector passes them, and with any of its faults
 //! planted it does not.
 //!
-//! See `graph/src/naive.rs` for the faults and `graph/src/world.rs` for what is required.
+//! See `graph/src/naive.rs` for the faults and `graph/src/world/mod.rs` for what is required.
 
 use knoll::heap::KnLayout;
 use knoll_graph::kinds::COUNT;

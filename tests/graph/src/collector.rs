@@ -69,6 +69,8 @@ pub trait Collector: Sized {
     fn check(&self) -> Result<(), String>;
     /// Numbers.
     fn numbers(&self) -> Numbers;
+    /// Free memory: the largest piece of the heap, and what is empty between cells.
+    fn room(&self) -> usize;
     /// Takes all memory but blocks of at most `leave` bytes.
     fn fill(&self, leave: usize);
     /// Gives back what [`Collector::fill`] took.

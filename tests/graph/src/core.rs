@@ -190,6 +190,12 @@ impl Collector for Core {
         Numbers { cells: stats.cells, pending: stats.pending, longest: stats.longest }
     }
 
+    fn room(&self) -> usize {
+        // SAFETY: heap and state are live.
+        let (heap, cells) = unsafe { (stats_of(self.heap), Counted::stats(self.state)) };
+        heap.map_or(0, |stats| stats.largest_free + cells.free)
+    }
+
     fn fill(&self, leave: usize) {
         // SAFETY: the heap is live.
         unsafe {

@@ -486,6 +486,10 @@ impl Collector for Naive {
         Numbers { cells, pending: 0, longest: 0 }
     }
 
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
     fn fill(&self, _leave: usize) {}
 
     fn drain(&self) {}

@@ -55,8 +55,10 @@ pub struct World<C: Collector> {
     collecting: Cell<bool>,
     /// Whether a collection in slices may be in progress.
     open: Cell<bool>,
-    /// Whether the heap is full.
+    /// Whether the program itself has filled the heap.
     filled: Cell<bool>,
+    /// Whether memory was short when the collection began.
+    tight: Cell<bool>,
     /// Whether memory for cells under consideration was short since the last full collection.
     short: Cell<bool>,
     /// Whether there has been a slice, which may have left cells waiting.
@@ -106,6 +108,7 @@ impl<C: Collector> World<C> {
             collecting: Cell::new(false),
             open: Cell::new(tuning.slice > 0),
             filled: Cell::new(false),
+            tight: Cell::new(false),
             short: Cell::new(tuning.visited_limit > 0),
             stepped: Cell::new(false),
             begun: Cell::new(false),
@@ -130,6 +133,10 @@ impl<C: Collector> World<C> {
         self.waiting.set(before.pending > 0);
         // What a callback disables has begun all the same.
         self.begun.set(false);
+        if matches!(op, Op::Collect | Op::Settle { .. }) {
+            self.tight.set(!self.has_room());
+            self.short.set(self.short.get() || self.tight.get());
+        }
         self.begun.set(self.may_collect());
         self.perform(op);
         self.waiting.set(false);
@@ -167,10 +174,15 @@ impl<C: Collector> World<C> {
         Ok(())
     }
 
+    /// Whether there is memory enough to consider all cells together.
+    fn has_room(&self) -> bool {
+        !self.filled.get() && self.gc.room() > 2048 + 64 * self.gc.numbers().cells
+    }
+
     /// Whether garbage may be left: cells with trace callbacks need to be considered all together, and
     /// without memory for that slices come to an end all the same.
     fn may_overlook(&self, op: Op) -> bool {
-        if op == Op::Collect && self.tuning.get().visited_limit == 0 && !self.filled.get() {
+        if op == Op::Collect && self.tuning.get().visited_limit == 0 && self.has_room() && !self.tight.get() {
             self.short.set(false);
         }
         self.short.get() && (op != Op::Collect || self.setup.kinds & !UNTRACED != 0)

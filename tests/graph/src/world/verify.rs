@@ -116,6 +116,12 @@ impl<C: Collector> World<C> {
                 return Err("callbacks make new cells without end".to_owned());
             }
         }
+        // What filled the heap has gone now.
+        for _ in 0..3 {
+            if self.short.get() {
+                self.run(Op::Collect)?;
+            }
+        }
         self.verify()?;
         self.break_cycles()?;
         let model = self.model.borrow();
