@@ -146,7 +146,7 @@ fn count_commands(budgets: &[u32], fit: &Fit, traces: &[traces::Trace]) -> Vec<S
 }
 
 /// Does the work of all jobs, a few at a time, under a progress bar; the results in the jobs' order.
-fn side_by_side<J: Sync, T: Send>(
+pub fn side_by_side<J: Sync, T: Send>(
     threads: usize,
     jobs: &[J],
     name: impl Fn(&J) -> String + Sync,

@@ -16,7 +16,7 @@ mod programs;
 mod report;
 mod targets;
 
-use crate::util;
+use crate::{bench, util};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Longest, Outcome, Said};
@@ -104,7 +104,8 @@ pub fn run(args: Args) -> Result<()> {
     util::announce("Counting instructions (cachegrind)");
     // Its write barrier is a page fault, which is no instruction of the program.
     let counted: Vec<_> = pairs.iter().filter(|(_, peer)| *peer != Peer::BoehmIncremental).copied().collect();
-    findings.instructions = grid(&counted, |program, peer| measure::instructions(peer, program, &of(&peer)?.measured))?;
+    findings.instructions =
+        grid_of_counts(&counted, |program, peer| measure::instructions(peer, program, &of(&peer)?.measured))?;
 
     util::announce(format!("Measuring time and memory, {} interleaved runs", args.runs));
     for _ in 0..args.runs {
@@ -128,7 +129,7 @@ pub fn run(args: Args) -> Result<()> {
     findings.steps = grid(&pairs, |program, peer| measure::steps(peer, program, &of(&peer)?.measured, args.runs))?;
 
     util::announce("Counting what is alive at the end");
-    findings.alive = grid(&pairs, |program, peer| measure::alive(peer, program, &of(&peer)?.checked))?;
+    findings.alive = grid_of_counts(&pairs, |program, peer| measure::alive(peer, program, &of(&peer)?.checked))?;
 
     util::announce("Dropping the list on small stacks");
     for peer in &chosen {
@@ -150,6 +151,16 @@ pub fn run(args: Args) -> Result<()> {
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())
+}
+
+/// Counts, a few at a time: what is counted does not depend on what else runs.
+fn grid_of_counts<T: Send>(
+    pairs: &[(Program, Peer)],
+    count: impl Fn(Program, Peer) -> Result<Outcome<T>> + Sync,
+) -> Result<Grid<T>> {
+    let name = |(program, peer): &(Program, Peer)| format!("{} {}", peer.name(), program.name());
+    let found = bench::side_by_side(2, pairs, name, |(program, peer)| count(*program, *peer))?;
+    Ok(pairs.iter().copied().zip(found).collect())
 }
 
 /// Measures one after the other under a progress bar: two at a time would share caches.

@@ -182,7 +182,8 @@ pub fn instructions_of(peer: Peer, program: Program, count: u64, built: &Path) -
 pub fn count_instructions(program: &Path, stack: &str, arguments: &[&str]) -> Result<Outcome<(u64, String)>> {
     // Valgrind does not ask the system how large the stack is; two gigabytes hold 10^6 frames.
     let main_stack = if stack == LARGE_STACK { "--main-stacksize=2147483648" } else { "--main-stacksize=8388608" };
-    let log = program.with_extension("cachegrind");
+    // Other configurations of the same program may be counted at the same time.
+    let log = program.with_extension(format!("{}.cachegrind", arguments.join("-").replace(' ', "-")));
     let log_file = format!("--log-file={}", log.display());
     let tool =
         ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", main_stack, &log_file];
