@@ -270,8 +270,13 @@ typedef struct KnGcStats {
   size_t roots;
   /** Cells that wait for destruction. */
   size_t pending;
-  /** Roots at which the next collection starts; 0 while disabled. */
+  /** The threshold, as the seed's rule moves it; 0 while disabled. */
   size_t threshold;
+  /**
+   * Roots at which the next collection starts: the threshold, more after collections in vain, 0 for the next
+   * root; SIZE_MAX while disabled.
+   */
+  size_t trigger;
   /** Collections done. */
   size_t collections;
   /** Slices done. */

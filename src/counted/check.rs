@@ -218,6 +218,7 @@ impl Counted {
                 roots: (*this).roots.len,
                 pending: (*this).pending,
                 threshold: if (*this).disabled { 0 } else { (*this).threshold as usize },
+                trigger: (*this).trip,
                 collections: (*this).collections,
                 steps: (*this).steps,
                 visited: (*this).visited,

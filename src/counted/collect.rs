@@ -293,7 +293,8 @@ impl Counted {
             if (*this).roots.len == 0 {
                 (*this).futile = 0;
             }
-            if Self::cells(this) == 0 {
+            // In a heap that can't grow others may need the memory.
+            if (*this).capacity.is_some() || Self::cells(this) == 0 {
                 Self::drop_empty_pages(this);
             }
             Self::plan_growth(this);
@@ -357,7 +358,9 @@ impl Counted {
                         (*this).threshold.saturating_add(((*this).threshold / 2).max(1)).min(settings.bound)
                     };
                 }
-                let futile = if freed * 8 < visited { (*this).futile + 1 } else { 0 };
+                // A look that was too short is followed by a wider one.
+                let wider = (*this).search.truncated && (*this).reach < MOST_REACH;
+                let futile = if freed * 8 >= visited { 0 } else { (*this).futile + u32::from(!wider) };
                 (*this).futile = futile.min(MOST_FUTILE);
             }
         }

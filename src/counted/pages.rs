@@ -2,7 +2,9 @@
 //!
 //! Guarantees
 //! * Taking and giving back a cell of a page is O(1), without a lock and without the heap's algorithm.
-//! * An empty page goes back to the heap at once, unless its class allocates from it.
+//! * Empty pages go back to the heap, but for those that a class allocates from and, on 64-bit targets, a few
+//!   that are kept; these too when an allocation finds no memory, and after a full collection of a heap that
+//!   can't grow.
 //! * When the heap has no room for a page, a cell gets a block of its own: a heap is used to its end.
 //! * Every cell of a state can be found without knowing a reference to it.
 //!

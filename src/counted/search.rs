@@ -614,8 +614,10 @@ impl Counted {
             let Entry { cell, word, .. } = Self::entry(this, index).read();
             (*Self::entry(this, index)).cell = null_mut();
             (*header(cell)).word = word & (COUNT | ROOT | PURPLE);
-            let candidate = word & PURPLE != 0 || word & INPUT != 0 && undecided;
-            if word & ROOT == 0 && candidate {
+            if word & ROOT == 0 && word & PURPLE != 0 {
+                // It lost a reference meanwhile: a root like any other.
+                Self::push_root(this, cell);
+            } else if word & ROOT == 0 && word & INPUT != 0 && undecided {
                 (*header(cell)).word |= PURPLE;
                 Self::keep_root(this, cell);
             }

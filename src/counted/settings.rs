@@ -73,8 +73,11 @@ pub struct KnGcStats {
     pub roots: usize,
     /// Cells that wait for destruction.
     pub pending: usize,
-    /// Roots at which the next collection starts; 0 while disabled.
+    /// The threshold, as the seed's rule moves it; 0 while disabled.
     pub threshold: usize,
+    /// Roots at which the next collection starts: the threshold, more after collections in vain, 0 for the next
+    /// root; SIZE_MAX while disabled.
+    pub trigger: usize,
     /// Collections done.
     pub collections: usize,
     /// Slices done.

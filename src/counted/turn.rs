@@ -3,8 +3,8 @@
 //! Guarantees
 //! * While a call destroys or searches, those that its callbacks make only count, and leave to it what they
 //!   set free.
-//! * A callback (destroy, trace, the error hook) may jump away, with longjmp or a language's exceptions.
-//!   The next call that is not a callback's finishes what was begun; nothing is done twice.
+//! * A callback (destroy, trace, the error hook) may jump away by longjmp. The next call that is not a
+//!   callback's finishes what was begun; nothing is done twice.
 //!
 //! ```text
 //!   stack (downwards)          state

@@ -15,7 +15,7 @@
 //! ```
 //! Costs: registering is O(types) for the search of the descriptor, and for types that tell their
 //! fields' types O(types x fields) for each round of the search for a way back. A record is 64 bytes
-//! on 64-bit targets, 48 on 32-bit ones.
+//! on 64-bit targets, 44 on 32-bit ones.
 
 use core::ffi::{c_char, c_void};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
