@@ -56,7 +56,12 @@ fn long_runs(manners: &[Manners]) {
         let layout = layouts[seed % layouts.len()];
         let setup = Setup {
             layout,
-            bytes: if layout == KnLayout::Map || round % 3 == 0 { 60_000 } else { 200_000 },
+            bytes: match layout {
+                _ if cfg!(miri) => 30_000,
+                KnLayout::Map => 60_000,
+                _ if round % 3 == 0 => 60_000,
+                _ => 200_000,
+            },
             tunings,
             kinds: if round / kinds_of % 2 == 0 { ALL } else { UNTRACED },
             mute: manners.mute,
