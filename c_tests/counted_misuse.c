@@ -56,13 +56,14 @@ static void each_call(void *object, unsigned mask) {
 #define DEAD ERROR_BIT(KN_E_DOUBLE_FREE)
 #define FOREIGN ERROR_BIT(KN_E_FOREIGN)
 
-/* A cell that is gone, while its memory waits to be used again. */
+/* A cell that is gone, while its memory waits to be used again. Its neighbours keep the page. */
 COUNTED_TEST(dead_cells) {
     Node *wall = new_node(2, NULL, NULL);
     Node *node = new_node(1, NULL, NULL);
+    Leaf *leaf_wall = new_leaf(6);
     Leaf *leaf = new_leaf(3);
     Node *first = ring(2, 4);
-    REQUIRE(wall != NULL && node != NULL && leaf != NULL && first != NULL);
+    REQUIRE(wall != NULL && node != NULL && leaf_wall != NULL && leaf != NULL && first != NULL);
     GC_unref(node);
     GC_unref(leaf);
     GC_unref(first);
@@ -75,6 +76,7 @@ COUNTED_TEST(dead_cells) {
     (void)CHECK(GC_decRefIgnoreZeros(node) == (void *)node);
     unchanged();
     GC_unref(wall);
+    GC_unref(leaf_wall);
 }
 
 /* A cell of its own block, too large to share a page. */

@@ -13,6 +13,13 @@ typedef struct Spy {
     uint32_t id, seal;
 } Spy;
 
+/* The emulator is slower than a host. */
+#if defined(__arm__)
+enum { RANDOM_CHANGES = 400, AUTOMATIC_CHANGES = 800, MOST_STEPS = 2 };
+#else
+enum { RANDOM_CHANGES = 1500, AUTOMATIC_CHANGES = 3000, MOST_STEPS = 5 };
+#endif
+
 enum { SEAL = 0x5EA1ED, DYING = 0xD1ED }; /* a dying cell is traced to release what it refers to */
 
 static KnTypeId spy_type;
@@ -172,7 +179,7 @@ COUNTED_TEST(reference_moved_away_between_steps) {
     enum { SIZE = 6 };
     size_t steps, i, where;
     REQUIRE(register_spies());
-    for (steps = 0; steps < 4 * SIZE; steps++) {
+    for (steps = 0; steps < MOST_STEPS * SIZE; steps++) {
         for (where = 0; where < SIZE; where++) {
             Spy *first = spy_ring(SIZE, 0);
             Spy *spy = first;
@@ -209,7 +216,7 @@ COUNTED_TEST(reference_assigned_away_between_steps) {
     size_t steps, i;
     unsigned behind;
     REQUIRE(register_spies());
-    for (steps = 0; steps < 5 * SIZE; steps++) {
+    for (steps = 0; steps < MOST_STEPS * SIZE; steps++) {
         for (behind = 0; behind < 2; behind++) {
             Spy *first = spy_ring(SIZE, 0);
             Spy *live = spy_ring(2, 200);
@@ -242,7 +249,7 @@ COUNTED_TEST(cells_die_between_steps) {
     enum { SIZE = 7 };
     size_t steps, i;
     REQUIRE(register_spies());
-    for (steps = 0; steps < 4 * SIZE; steps++) {
+    for (steps = 0; steps < MOST_STEPS * SIZE; steps++) {
         Spy *first = spy_ring(SIZE, 0);
         Spy *others[SIZE];
         REQUIRE(first != NULL);
@@ -274,7 +281,7 @@ COUNTED_TEST(full_run_between_steps) {
     enum { SIZE = 10 };
     size_t steps, i;
     REQUIRE(register_spies());
-    for (steps = 0; steps < 3 * SIZE; steps++) {
+    for (steps = 0; steps < MOST_STEPS * SIZE; steps++) {
         Spy *first = spy_ring(SIZE, 0);
         REQUIRE(first != NULL);
         forget_destroyed();
@@ -389,7 +396,7 @@ COUNTED_TEST(random_changes_between_steps) {
     for (i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
         begin_random();
         forget_destroyed();
-        for (turn = 0; turn < 1500; turn++) {
+        for (turn = 0; turn < RANDOM_CHANGES; turn++) {
             change_something();
             if (turn % 3 != 0) {
                 (void)bounded_step(budgets[i]);
@@ -419,7 +426,7 @@ COUNTED_TEST(automatic_slices) {
         configure(config);
         begin_random();
         forget_destroyed();
-        for (turn = 0; turn < 3000 && next_id < IDS; turn++) {
+        for (turn = 0; turn < AUTOMATIC_CHANGES && next_id < IDS; turn++) {
             visits = 0;
             change_something();
             /* At most four calls that may each take a slice. */
