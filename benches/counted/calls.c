@@ -1,5 +1,5 @@
 /* Single calls of Knoll's counted part, one case at a time: in the emulator each call is counted by itself, on the host
- * a case is repeated COUNT times under cachegrind; the case `nothing` is what the process costs without it.
+ * a case is repeated COUNT times under callgrind; the case `nothing` is what the process costs without it.
  *
  *   calls CASE COUNT     on the host
  *   calls                in the emulator: every case

@@ -1,6 +1,7 @@
-//! Single calls of the counted part (`benches/counted/calls.c`): in the emulator each by itself, on the host by cachegrind.
+//! Single calls of the counted part (`benches/counted/calls.c`): in the emulator each by itself, on the host by
+//! callgrind.
 
-use super::measure::{self, Outcome};
+use super::measure;
 use super::peers;
 use crate::size::Code;
 use crate::util;
@@ -54,16 +55,11 @@ pub fn emulated(machine: &str, target: &str) -> Result<BTreeMap<String, Count>> 
     Ok(report.marks)
 }
 
-/// Each case on the host: instructions of an iteration, what prepares it included.
+/// Each case on the host: instructions of an iteration in the library, what prepares it included.
 pub fn on_the_host(names: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, f64>> {
     let program = util::work_dir("bench-counted")?.join("calls");
     build_for_host(&program)?;
-    let run = |name: &str, count: u32| -> Result<u64> {
-        match measure::count_instructions(&program, "--stack=8388608", &[name, &count.to_string()])? {
-            Outcome::Found((instructions, _)) => Ok(instructions),
-            Outcome::Failed(why) => bail!("{name}: {why}"),
-        }
-    };
+    let run = |name: &str, count: u32| measure::count_in_library(&program, &[name, &count.to_string()]);
     let idle = run(NOTHING, 0)?;
     let mut found = BTreeMap::new();
     for name in names {

@@ -162,11 +162,7 @@ pub fn small_stack(peer: Peer, built: &Path) -> Result<Outcome<Said>> {
 
 /// Instructions of an operation.
 pub fn instructions(peer: Peer, program: Program, built: &Path) -> Result<Outcome<f64>> {
-    instructions_of(peer, program, size(program, Purpose::Instructions, peer), built)
-}
-
-/// The same in a program of a given size.
-pub fn instructions_of(peer: Peer, program: Program, count: u64, built: &Path) -> Result<Outcome<f64>> {
+    let count = size(program, Purpose::Instructions, peer);
     let run = |count: u64| {
         count_instructions(built, stack(peer), &[program.name(), &count.to_string(), "", peer.configuration()])
     };
@@ -195,6 +191,49 @@ pub fn count_instructions(program: &Path, stack: &str, arguments: &[&str]) -> Re
     let line = report.lines().find(|line| line.contains("refs:")).context("cachegrind counted nothing")?;
     let digits: String = line.rsplit(':').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
     Ok(Outcome::Found((digits.parse().with_context(|| line.to_owned())?, text)))
+}
+
+/// The instructions of a process inside `libknoll.so`, whatever the C compiler made of the rest.
+pub fn count_in_library(program: &Path, arguments: &[&str]) -> Result<u64> {
+    let profile = program.with_extension(format!("{}.callgrind", arguments.join("-").replace(' ', "-")));
+    let mut command = util::program("valgrind", ["--tool=callgrind", "--quiet"]);
+    command.arg(format!("--callgrind-out-file={}", profile.display())).arg(program).args(arguments);
+    if let Outcome::Failed(why) = finish(&mut command)? {
+        bail!("{}: {why}", arguments.join(" "));
+    }
+    let count = sum_of_object(&std::fs::read_to_string(&profile).context("callgrind's profile")?, "/libknoll.so");
+    std::fs::remove_file(&profile)?;
+    if count == 0 {
+        bail!("{}: nothing was counted in libknoll.so", arguments.join(" "));
+    }
+    Ok(count)
+}
+
+/// Sums the costs of all functions of one object in a profile of callgrind. A line of two numbers is a position and its
+/// cost; the one behind `calls=` is the cost of the callee, which has lines of its own. `(7) NAME` gives a name its
+/// number, `(7)` means it again.
+fn sum_of_object(profile: &str, object: &str) -> u64 {
+    let mut numbers = BTreeMap::new();
+    let (mut inside, mut callee, mut sum) = (false, false, 0);
+    for line in profile.lines() {
+        if let Some(name) = line.strip_prefix("ob=").or_else(|| line.strip_prefix("cob=")) {
+            let (number, name) = name.split_once(' ').unwrap_or((name, ""));
+            let wanted = *numbers.entry(number).or_insert(name.contains(object));
+            if line.starts_with("ob=") {
+                inside = wanted;
+            }
+        } else if line.starts_with("calls=") {
+            callee = true;
+        } else if let Some((_, cost)) =
+            line.split_once(' ').filter(|_| line.starts_with(['+', '-', '*']) || line.starts_with(char::is_numeric))
+        {
+            if inside && !callee {
+                sum += cost.parse::<u64>().unwrap_or_default();
+            }
+            callee = false;
+        }
+    }
+    sum
 }
 
 /// The longest step.
@@ -254,6 +293,14 @@ mod tests {
         assert_eq!((said.numbers["longest_cells"], said.numbers["alive"], said.numbers["expected"]), (7, 3, 4));
         assert!(Said::read("error no memory\n").is_err());
         Ok(())
+    }
+
+    #[test]
+    fn only_the_object_s_own_costs_are_summed() {
+        let profile = "events: Ir\nob=(1) /bin/programs\nfn=(1) main\n10 5\ncob=(2) /lib/libknoll.so\ncfn=(2) GC_new\n\
+                       calls=3 20\n+1 90\n+2 7\nob=(2)\nfn=(2)\n20 60\n* 30\nob=(1)\nfn=(3) exit\n30 4\n";
+        assert_eq!(sum_of_object(profile, "/libknoll.so"), 90);
+        assert_eq!(sum_of_object(profile, "/programs"), 16);
     }
 
     #[test]

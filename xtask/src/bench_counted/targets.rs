@@ -1,4 +1,4 @@
-//! The targets of the design ("Figures to beat", counted) and the "ahead of every rival", beside what was measured.
+//! The targets of the design ("Figures to beat", counted) and "ahead of every rival", beside what was measured.
 
 use super::measure::Outcome;
 use super::peers::Peer;
