@@ -45,11 +45,12 @@ fn long_runs(manners: &[Manners]) {
     let operations = setting("KNOLL_OPS", usual) / 4;
     let first = setting("KNOLL_SEED", 1);
     let layouts: Vec<KnLayout> = layouts!().collect();
-    let runs = (operations / LENGTH).max(SETS.len());
+    // Miri takes a tenth of a second for an operation: few runs, of different configurations.
+    let runs = if cfg!(miri) { (operations / 40).max(4) } else { (operations / LENGTH).max(SETS.len()) };
     let kinds_of = manners.len();
     let mut total = Tally::default();
     for number in 0..runs {
-        let tunings = SETS[number % SETS.len()];
+        let tunings = SETS[(5 * number + 2) % SETS.len()];
         let round = number / SETS.len();
         let manners = manners[round % manners.len()];
         let seed = first + number;
@@ -79,7 +80,8 @@ fn long_runs(manners: &[Manners]) {
         }
     }
     println!("{runs} runs from seed {first} in {:.1?}: {total}", begun.elapsed());
-    assert!(total.operations >= operations && total.by_count > 0 && total.by_cycle > 0 && total.exact > 0);
+    assert!(total.operations >= operations && total.exact > 0);
+    assert!(cfg!(miri) || total.by_count > 0 && total.by_cycle > 0);
 }
 
 const QUIET: Manners = Manners { mute: 0, unruly: 0, nosy: false };
