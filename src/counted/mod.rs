@@ -13,7 +13,7 @@
 //! * `destroy` and `trace` may call everything here, and may jump away.
 //!
 //! ```text
-//!   program --GC_new--> pages.rs   cells of one size in pages, larger ones in blocks of their own
+//!   program --GC_new--> allocate.rs, pages.rs   cells of one size in pages, larger ones in blocks
 //!      |                cell.rs    the header: count, flags, type, seal
 //!      |                types.rs   what the program says of its types; which can't be in a cycle
 //!      +---GC_ref-----> count.rs   up, down, and what is out of the ordinary
@@ -27,15 +27,17 @@
 //!                          |    graph, in steps    no memory needed
 //!                          +---------'------------------'
 //! ```
-//! `trace.rs` finds a cell's references, `turn.rs` keeps callbacks and jumps in order, `shared.rs` counts
-//! from any thread, `state.rs` holds it all together, `memory.rs` says where it comes from, `settings.rs` has
-//! the configuration, `check.rs` verifies, `garbage.rs` finds cycles for reports.
+//! `trace.rs` finds a cell's references, `turn.rs` keeps callbacks and jumps in order, `touched.rs` counts cells
+//! that are under search, `shared.rs` counts from any thread, `state.rs` holds it all together, `memory.rs` says
+//! where it comes from, `settings.rs` has the configuration, `check.rs` verifies, `garbage.rs` finds cycles for
+//! reports.
 //!
 //! Costs: docs/counted.md and docs/counted-figures.md.
 //!
 //! Glossary: a *cell* is a header and a payload; a *slot* is a pointer-sized field that holds a counted
 //! reference or null; a *root* is a cell that lost a reference and may since be held by a cycle only.
 
+mod allocate;
 mod cell;
 mod check;
 mod collect;
@@ -53,6 +55,7 @@ mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod trace;
 mod turn;
 mod types;

@@ -1,11 +1,10 @@
 //! Where cells lie: pages of equal cells, and blocks of their own for what is larger.
 //!
 //! Guarantees
-//! * Taking and giving back a cell of a page is O(1), without a lock and without the heap's algorithm.
 //! * Empty pages go back to the heap, but for those that a class allocates from and, on 64-bit targets, a few
 //!   that are kept; these too when an allocation finds no memory, and after a full collection of a heap that
 //!   can't grow.
-//! * When the heap has no room for a page, a cell gets a block of its own: a heap is used to its end.
+//! * A full page is left alone until an eighth of its cells is free again, so that a visit is worth it.
 //! * Every cell of a state can be found without knowing a reference to it.
 //!
 //! ```text
@@ -25,11 +24,9 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{dead_single, header, CellHeader, FREE, HEADER, SINGLE};
+use super::cell::{header, CellHeader, FREE, HEADER, SINGLE};
 use super::state::Counted;
-use super::types::{KnType, KnTypeId, Record, POISONED, SHARED_TYPE, VARIABLE};
-use crate::heap::KnStatus;
-use crate::port;
+use super::types::KnType;
 
 const WORD64: bool = cfg!(target_pointer_width = "64");
 /// Bytes of a page and its alignment; not more than an operating system's page.
@@ -59,35 +56,35 @@ const MAGIC: u32 = 0x4B6E_6F6C;
 /// The record at a page's start.
 #[repr(C)]
 pub(crate) struct Page {
-    magic: u32,
+    pub(super) magic: u32,
     /// Offset of the first free cell, 0 when there is none.
-    free: u32,
-    used: u32,
+    pub(super) free: u32,
+    pub(super) used: u32,
     /// Offset of what is behind the last cell.
-    behind: u32,
+    pub(super) behind: u32,
     /// Bytes of a cell.
-    cell: u32,
-    class: u16,
-    listed: bool,
+    pub(super) cell: u32,
+    pub(super) class: u16,
+    pub(super) listed: bool,
     /// When so many are used, something is to be done with the page.
-    wake: u32,
+    pub(super) wake: u32,
     pub(super) owner: *mut Counted,
     /// Neighbours in the list of pages with room, and in that of all.
-    next: *mut Page,
-    previous: *mut Page,
-    all_next: *mut Page,
-    all_previous: *mut Page,
+    pub(super) next: *mut Page,
+    pub(super) previous: *mut Page,
+    pub(super) all_next: *mut Page,
+    pub(super) all_previous: *mut Page,
 }
 
 /// The record before the header of a cell with a block of its own.
 #[repr(C, align(8))]
 pub(crate) struct Single {
-    previous: *mut Single,
-    next: *mut Single,
+    pub(super) previous: *mut Single,
+    pub(super) next: *mut Single,
     /// Null: a shared cell.
     pub(super) owner: *mut Counted,
     /// Bytes of header and payload.
-    bytes: u32,
+    pub(super) bytes: u32,
     /// Its place among the roots, if it is one: so the seal stays.
     pub(super) root: u32,
 }
@@ -204,184 +201,12 @@ pub(crate) unsafe fn likely_page(object: *const u8) -> Option<*mut Counted> {
     unsafe { ((*page).magic == MAGIC).then(|| (*page).owner) }
 }
 
-/// Zeroes a payload, two words at a time: a call of memset costs more than most payloads.
-///
-/// # Safety
-/// `bytes` bytes at `at`, a multiple of 8, are writable, and `at` is aligned to 8.
-#[inline(always)]
-unsafe fn clear(at: *mut u8, bytes: usize) {
-    let mut at = at;
-    // SAFETY: the caller's word.
-    unsafe {
-        if bytes & 8 != 0 {
-            at.cast::<u64>().write(0);
-            at = at.wrapping_add(8);
-        }
-        let mut left = bytes & !15;
-        while left > 0 {
-            at.cast::<[u64; 2]>().write([0; 2]);
-            at = opaque(at.wrapping_add(16));
-            left -= 16;
-        }
-    }
-}
-
-/// The same pointer, so that the compiler does not make a call of memset of the loop around it.
-#[inline(always)]
-fn opaque(at: *mut u8) -> *mut u8 {
-    #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "aarch64"))]
-    #[cfg(not(miri))]
-    {
-        let mut address = at.addr();
-        // SAFETY: no instruction.
-        unsafe { core::arch::asm!("/* {0} */", inout(reg) address, options(nomem, nostack, preserves_flags)) };
-        at.with_addr(address)
-    }
-    #[cfg(any(
-        miri,
-        not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "aarch64"))
-    ))]
-    core::hint::black_box(at)
-}
-
 impl Counted {
-    /// A new cell of a type: zeroed, with a count of 1; null when there is no memory, or no such type.
-    ///
-    /// # Safety
-    /// `this` is a live state of this thread.
-    #[inline]
-    pub unsafe fn new_cell(this: *mut Self, id: KnTypeId) -> *mut u8 {
-        // SAFETY: the caller's word; records are those of live pages.
-        unsafe {
-            // Number 0 has a page without room.
-            if id >= (*this).ready {
-                return Self::new_out_of_line(this, id);
-            }
-            let record = Self::record(this, id);
-            let page = (*record).open;
-            let offset = (*page).free;
-            if offset == 0 {
-                return Self::new_out_of_line(this, id);
-            }
-            Self::take_from(page, offset, record, (*record).clear as usize)
-        }
-    }
-
-    /// Takes a page's first free cell.
-    ///
-    /// # Safety
-    /// `offset` is where it lies, and the record that of its type.
-    #[inline(always)]
-    unsafe fn take_from(page: *mut Page, offset: u32, record: *mut Record, payload: usize) -> *mut u8 {
-        // SAFETY: the caller's word.
-        unsafe {
-            let cell = page.cast::<u8>().wrapping_add(offset as usize);
-            let object = cell.wrapping_add(HEADER);
-            (*page).free = (*cell.cast::<CellHeader>()).kind;
-            (*page).used += 1;
-            (*record).one_more();
-            let kind = (*record).kind ^ (object.addr() as u32) << 13;
-            cell.cast::<CellHeader>().write(CellHeader { word: (*record).word, kind });
-            clear(object, payload);
-            object
-        }
-    }
-
-    /// All that is not the usual case of [`Counted::new_cell`].
-    ///
-    /// # Safety
-    /// As [`Counted::new_cell`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn new_out_of_line(this: *mut Self, id: KnTypeId) -> *mut u8 {
-        // SAFETY: as there.
-        unsafe {
-            if !Self::knows(this, id) {
-                return null_mut();
-            }
-            let size = Record::size(Self::record(this, id));
-            Self::new_of_class(this, id, (*Self::record(this, id)).class, size)
-        }
-    }
-
-    /// A new cell with a payload of at least `payload` bytes, and not less than the type's size.
-    ///
-    /// # Safety
-    /// As [`Counted::new_cell`].
-    pub unsafe fn new_sized(this: *mut Self, id: KnTypeId, payload: usize) -> *mut u8 {
-        // SAFETY: as there.
-        unsafe {
-            if !Self::knows(this, id) || payload > i32::MAX as usize - 2 * PAGE {
-                return null_mut();
-            }
-            let record = Self::record(this, id);
-            let payload = payload.max(Record::size(record));
-            if !(*record).has(SHARED_TYPE) && payload > Record::size(record) {
-                Record::vary(record, &raw mut (*this).empty);
-            }
-            Self::new_of_class(this, id, class_of(payload + HEADER), payload)
-        }
-    }
-
-    /// Whether the type is known; the error hook is told if not.
-    ///
-    /// # Safety
-    /// As [`Counted::new_cell`].
-    unsafe fn knows(this: *mut Self, id: KnTypeId) -> bool {
-        // SAFETY: as there.
-        let known = id != 0 && unsafe { id < (*this).types || Self::catch_up(this, id) };
-        if !known {
-            port::report(KnStatus::Invalid, null_mut(), c"GC_new: no such type");
-        }
-        known
-    }
-
-    /// # Safety
-    /// As [`Counted::new_cell`], with a known type.
-    unsafe fn new_of_class(this: *mut Self, id: KnTypeId, class: u16, payload: usize) -> *mut u8 {
-        // SAFETY: as there.
-        unsafe {
-            if (*this).ready == 0 {
-                Self::before_new(this);
-            }
-            if (*Self::record(this, id)).has(SHARED_TYPE) {
-                return super::shared::new_shared(this, id, payload);
-            }
-            let mut object = Self::find_place(this, id, class, payload);
-            if object.is_null() && Self::make_room(this) {
-                object = Self::find_place(this, id, class, payload);
-            }
-            object
-        }
-    }
-
-    /// # Safety
-    /// As [`Counted::new_of_class`].
-    unsafe fn find_place(this: *mut Self, id: KnTypeId, class: u16, payload: usize) -> *mut u8 {
-        // SAFETY: as there.
-        unsafe {
-            let record = Self::record(this, id);
-            // A varying type whose size is its least still lies in the page of that size.
-            let class = if class == SINGLE_CLASS { class_of(payload + HEADER) } else { class };
-            if class < DIRECT {
-                let page = Self::page_with_room(this, usize::from(class));
-                if !page.is_null() {
-                    let cell = (*page).cell as usize;
-                    if (*record).has(VARIABLE) {
-                        (*record).count_bytes(cell, true);
-                    }
-                    return Self::take_from(page, (*page).free, record, cell - HEADER);
-                }
-            }
-            Self::new_single(this, record, payload)
-        }
-    }
-
     /// A page of a class with a free cell, which is now the open one; null when there is no memory.
     ///
     /// # Safety
     /// `this` is a live state.
-    unsafe fn page_with_room(this: *mut Self, class: usize) -> *mut Page {
+    pub(super) unsafe fn page_with_room(this: *mut Self, class: usize) -> *mut Page {
         // SAFETY: the caller's word; lists hold live pages.
         unsafe {
             let open = Self::open_slot(this, class).read();
@@ -613,91 +438,13 @@ impl Counted {
         }
     }
 
-    /// A cell with a block of its own.
-    ///
-    /// # Safety
-    /// The record is that of one of this state's types.
-    #[cold]
-    unsafe fn new_single(this: *mut Self, record: *mut Record, payload: usize) -> *mut u8 {
-        let bytes = (payload + HEADER).next_multiple_of(8);
-        // SAFETY: the block holds all that is written.
-        unsafe {
-            let single = (*this).source.take(size_of::<Single>() + bytes).cast::<Single>();
-            if single.is_null() {
-                return null_mut();
-            }
-            let _ = single.expose_provenance();
-            single.write(Single {
-                previous: null_mut(),
-                next: (*this).singles,
-                owner: this,
-                bytes: bytes as u32,
-                root: 0,
-            });
-            if !(*this).singles.is_null() {
-                (*(*this).singles).previous = single;
-            }
-            (*this).singles = single;
-            (*this).single_bytes += size_of::<Single>() + bytes;
-            // In place of a page's cell of another size.
-            if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, Record::size(record)) {
-                Record::vary(record, &raw mut (*this).empty);
-            }
-            if (*record).has(VARIABLE) {
-                (*record).count_bytes(bytes, true);
-            }
-            (*record).one_more();
-            Self::note_growth(this);
-            let object = single.cast::<u8>().wrapping_add(SINGLE_LEAD);
-            let kind = (*record).kind ^ (object.addr() as u32) << 13 | SINGLE;
-            header(object).write(CellHeader { word: (*record).word, kind });
-            object.write_bytes(0, bytes - HEADER);
-            object
-        }
-    }
-
-    /// Gives the memory of a cell back.
-    ///
-    /// # Safety
-    /// `object` is a cell of this state that nothing refers to, no root and not waiting; `record` is its
-    /// type's.
-    #[inline(always)]
-    pub(super) unsafe fn give(this: *mut Self, object: *mut u8, record: *mut Record) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let head = header(object);
-            (*record).one_less();
-            if (*head).kind & SINGLE != 0 || (*record).has(VARIABLE | POISONED) {
-                return Self::give_out_of_line(this, object, record);
-            }
-            Self::give_to_page(this, object);
-        }
-    }
-
-    /// # Safety
-    /// As [`Counted::give`], for a cell of a page.
-    #[inline(always)]
-    pub(super) unsafe fn give_to_page(this: *mut Self, object: *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let page = page_of(object);
-            header(object).write(CellHeader { word: FREE, kind: (*page).free });
-            (*page).free = (object.addr() - HEADER - page.addr()) as u32;
-            let used = (*page).used - 1;
-            (*page).used = used;
-            if used == (*page).wake {
-                Self::page_changed(this, page);
-            }
-        }
-    }
-
     /// A page that had no room has enough to be worth a visit, or one is empty.
     ///
     /// # Safety
     /// `page` is one of this state's.
     #[cold]
     #[inline(never)]
-    unsafe fn page_changed(this: *mut Self, page: *mut Page) {
+    pub(super) unsafe fn page_changed(this: *mut Self, page: *mut Page) {
         // SAFETY: the lists hold live pages.
         unsafe {
             if Self::open_page(this, (*page).class) == page {
@@ -744,39 +491,6 @@ impl Counted {
             (*page).next = (*this).spare;
             (*this).spare = page;
             (*this).spares += 1;
-        }
-    }
-
-    /// # Safety
-    /// As [`Counted::give`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn give_out_of_line(this: *mut Self, object: *mut u8, record: *mut Record) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let bytes = bytes_of(object);
-            if (*record).has(VARIABLE) {
-                (*record).count_bytes(bytes, false);
-            }
-            if (*record).has(POISONED) {
-                object.write_bytes(0xDB, bytes - HEADER);
-            }
-            if (*header(object)).kind & SINGLE == 0 {
-                return Self::give_to_page(this, object);
-            }
-            let single = single_of(object);
-            let Single { previous, next, .. } = single.read();
-            if previous.is_null() {
-                (*this).singles = next;
-            } else {
-                (*previous).next = next;
-            }
-            if !next.is_null() {
-                (*next).previous = previous;
-            }
-            (*this).single_bytes -= size_of::<Single>() + bytes;
-            header(object).write(CellHeader { word: FREE, kind: dead_single(object) });
-            (*this).source.give(single.cast());
         }
     }
 

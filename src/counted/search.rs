@@ -39,22 +39,20 @@ use super::count::special_release;
 use super::state::Counted;
 use super::trace::{by_callback, each_named, is_traced, slot, slots, Slot};
 use super::types::SIMPLE;
-use crate::heap::KnStatus;
-use crate::port;
 
 /// A cell of the set.
 #[repr(C)]
 pub(crate) struct Entry {
     /// Null: it died meanwhile.
-    cell: *mut u8,
+    pub(super) cell: *mut u8,
     /// Its word, with a colour in the place of the state, and [`INPUT`].
-    word: u32,
+    pub(super) word: u32,
     /// Gray: references not yet found inside; pending: the next pending entry.
-    trial: u32,
+    pub(super) trial: u32,
 }
 
-const COLOUR: u32 = STATE;
-const GRAY: u32 = 0;
+pub(super) const COLOUR: u32 = STATE;
+pub(super) const GRAY: u32 = 0;
 const PENDING: u32 = 1 << 3;
 const BLACK: u32 = 2 << 3;
 /// It was a root. (A cell of the set is not acyclic, so the flag's place is free.)
@@ -90,18 +88,18 @@ pub(crate) struct Search {
     /// Roots from this index on are the input.
     first_root: usize,
     /// Entry and slot that are next.
-    cursor: usize,
-    next_slot: usize,
+    pub(super) cursor: usize,
+    pub(super) next_slot: usize,
     /// References to gray entries not yet found inside.
-    total: usize,
+    pub(super) total: usize,
     /// First pending entry, and the one being scanned, or `NONE`.
-    pending: u32,
-    current: u32,
+    pub(super) pending: u32,
+    pub(super) current: u32,
     pub phase: Phase,
     /// Some edge leads out of the set that could have been followed.
     pub truncated: bool,
     /// A trace callback runs.
-    in_callback: bool,
+    pub(super) in_callback: bool,
     touched: bool,
     /// White cells buried.
     pub found: usize,
@@ -131,7 +129,7 @@ impl Counted {
     /// # Safety
     /// The index is below `len`.
     #[inline(always)]
-    unsafe fn entry(this: *mut Self, index: usize) -> *mut Entry {
+    pub(super) unsafe fn entry(this: *mut Self, index: usize) -> *mut Entry {
         // SAFETY: the caller's word.
         unsafe { (*this).search.entries.wrapping_add(index) }
     }
@@ -141,7 +139,7 @@ impl Counted {
     /// # Safety
     /// `this` is a live state.
     #[inline(always)]
-    unsafe fn entry_of(this: *mut Self, object: *mut u8, word: u32) -> Option<usize> {
+    pub(super) unsafe fn entry_of(this: *mut Self, object: *mut u8, word: u32) -> Option<usize> {
         let index = ((word & COUNT) >> 5) as usize;
         // SAFETY: the index is tested before it is used.
         unsafe { (index < (*this).search.len && (*Self::entry(this, index)).cell == object).then_some(index) }
@@ -287,7 +285,7 @@ impl Counted {
     /// `this` is a live state.
     #[cold]
     #[inline(never)]
-    unsafe fn grow_search(this: *mut Self) -> bool {
+    pub(super) unsafe fn grow_search(this: *mut Self) -> bool {
         // SAFETY: the caller's word.
         unsafe {
             let search = &raw mut (*this).search;
@@ -498,7 +496,7 @@ impl Counted {
     /// # Safety
     /// As [`Counted::subtract`].
     #[inline(always)]
-    unsafe fn reach(this: *mut Self, slot: Slot) {
+    pub(super) unsafe fn reach(this: *mut Self, slot: Slot) {
         // SAFETY: the caller's word.
         unsafe {
             let child = slot.read();
@@ -521,7 +519,7 @@ impl Counted {
     /// # Safety
     /// The index is below `len`.
     #[inline(always)]
-    unsafe fn revive_entry(this: *mut Self, index: usize) {
+    pub(super) unsafe fn revive_entry(this: *mut Self, index: usize) {
         // SAFETY: the caller's word.
         unsafe {
             let entry = Self::entry(this, index);
@@ -608,7 +606,7 @@ impl Counted {
     ///
     /// # Safety
     /// The index is that of an entry with a cell.
-    unsafe fn give_word_back(this: *mut Self, index: usize, undecided: bool) {
+    pub(super) unsafe fn give_word_back(this: *mut Self, index: usize, undecided: bool) {
         // SAFETY: the caller's word.
         unsafe {
             let Entry { cell, word, .. } = Self::entry(this, index).read();
@@ -626,7 +624,7 @@ impl Counted {
 
     /// # Safety
     /// As [`Counted::run_search`].
-    unsafe fn end_search(this: *mut Self) {
+    pub(super) unsafe fn end_search(this: *mut Self) {
         // SAFETY: as there.
         unsafe {
             let search = &raw mut (*this).search;
@@ -645,208 +643,6 @@ impl Counted {
                     (*search).room = FIRST_ROOM;
                 }
             }
-        }
-    }
-
-    // ------------------------------------------------------------------ what others do to the set
-
-    /// GC_ref on a cell of the set.
-    ///
-    /// # Safety
-    /// `object` is a cell of this state whose word says SEARCHED.
-    pub(super) unsafe fn searched_ref(this: *mut Self, object: *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            if let Some(index) = Self::entry_of(this, object, (*header(object)).word) {
-                let entry = Self::entry(this, index);
-                if (*entry).word & COUNT < COUNT - ONE {
-                    (*entry).word = ((*entry).word & !PURPLE) + ONE;
-                }
-                Self::touched(this, object);
-            }
-        }
-    }
-
-    /// GC_unref on a cell of the set.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`].
-    pub(super) unsafe fn searched_release(this: *mut Self, object: *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let Some(index) = Self::entry_of(this, object, (*header(object)).word) else { return };
-            let entry = Self::entry(this, index);
-            if (*entry).word & COUNT <= ONE {
-                Self::leave_search(this, object);
-                return Self::die(this, object);
-            }
-            (*entry).word = ((*entry).word - ONE) | PURPLE;
-            Self::touched(this, object);
-            // The program works: so does the collector.
-            if (*this).roots.len >= (*this).trip {
-                Self::tripped(this);
-            }
-        }
-    }
-
-    /// The program has a cell of the set in its hands: it lives.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`].
-    pub(super) unsafe fn touched(this: *mut Self, object: *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let Some(index) = Self::entry_of(this, object, (*header(object)).word) else { return };
-            if (*Self::entry(this, index)).word & COLOUR != GRAY {
-                return;
-            }
-            if (*this).search.phase <= Phase::Blacken {
-                (*this).search.total -= (*Self::entry(this, index)).trial as usize;
-                return Self::revive_entry(this, index);
-            }
-            port::report(KnStatus::Order, object, c"a reference left a slot without GC_move while cells were searched");
-        }
-    }
-
-    /// The word that a cell of the set had and will have.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`].
-    pub(super) unsafe fn searched_word(this: *mut Self, object: *const u8) -> u32 {
-        // SAFETY: the caller's word.
-        unsafe {
-            match Self::entry_of(this, object.cast_mut(), (*header(object)).word) {
-                Some(index) => (*Self::entry(this, index)).word & COUNT,
-                None => 0,
-            }
-        }
-    }
-
-    /// The word of a cell of the set, flags included.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`].
-    pub(super) unsafe fn saved_word(this: *mut Self, object: *mut u8) -> u32 {
-        // SAFETY: the caller's word.
-        unsafe {
-            match Self::entry_of(this, object, (*header(object)).word) {
-                Some(index) => (*Self::entry(this, index)).word,
-                None => 0,
-            }
-        }
-    }
-
-    /// Whether each entry's cell knows it.
-    ///
-    /// # Safety
-    /// `this` is a live state.
-    pub(super) unsafe fn search_agrees(this: *mut Self) -> bool {
-        // SAFETY: entries below `len` are live.
-        unsafe {
-            (*this).search.phase == Phase::Idle
-                || (0..(*this).search.len).all(|index| {
-                    let cell = (*Self::entry(this, index)).cell;
-                    cell.is_null() || (*header(cell)).word == SEARCHED | (index as u32) << 5
-                })
-        }
-    }
-
-    /// Memory for entries, so that the passes over the heap have a mark stack; without it they do too.
-    ///
-    /// # Safety
-    /// No search is under way.
-    pub(super) unsafe fn prepare_entries(this: *mut Self) {
-        // SAFETY: the caller's word.
-        unsafe {
-            Self::grow_search(this);
-        }
-    }
-
-    /// Bytes of the collector's own: roots, entries, types, the state.
-    ///
-    /// # Safety
-    /// `this` is a live state.
-    pub(super) unsafe fn buffers(this: *mut Self) -> usize {
-        // SAFETY: the caller's word.
-        unsafe {
-            size_of::<Self>()
-                + (*this).search.bytes()
-                + (*this).roots.room * size_of::<*mut u8>()
-                + (*this).type_room as usize * size_of::<super::types::Record>()
-        }
-    }
-
-    /// Adds to, or takes from, the count of a cell of the set, unseen by the search.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`]; the count allows it.
-    pub(super) unsafe fn adjust_searched(this: *mut Self, object: *mut u8, by: u32) {
-        // SAFETY: the caller's word.
-        unsafe {
-            if let Some(index) = Self::entry_of(this, object, (*header(object)).word) {
-                let entry = Self::entry(this, index);
-                (*entry).word = (*entry).word.wrapping_add(by);
-            }
-        }
-    }
-
-    /// A cell is about to die, or ends: it leaves the set.
-    ///
-    /// # Safety
-    /// As [`Counted::searched_ref`], or the cell is special in another way: then nothing happens.
-    pub(super) unsafe fn leave_search(this: *mut Self, object: *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let word = (*header(object)).word;
-            if word & (SPECIAL | STATE) != SEARCHED {
-                return;
-            }
-            let Some(index) = Self::entry_of(this, object, word) else { return };
-            // It may wait: what it refers to is alive until it is destroyed. A trace callback finds the library
-            // at work, so that what it calls does not search or destroy.
-            if (*this).search.phase <= Phase::Blacken {
-                let entered = Self::enter(this);
-                Self::each_slot(this, object, |slot| Self::reach(this, slot));
-                if entered {
-                    Self::relinquish(this);
-                }
-            }
-            let entry = Self::entry(this, index);
-            if (*entry).word & COLOUR == GRAY {
-                (*this).search.total -= (*entry).trial as usize;
-                (*entry).trial = 0;
-            }
-            (*header(object)).word = (*entry).word & (COUNT | ROOT);
-            (*entry).cell = null_mut();
-            // If it was being scanned, the next one starts at its first slot.
-            let scanned = match (*this).search.phase {
-                Phase::Blacken => (*this).search.current as usize,
-                _ => (*this).search.cursor,
-            };
-            if index == scanned {
-                (*this).search.next_slot = 0;
-            }
-        }
-    }
-
-    /// Puts a search right whose trace callback was jumped away from: what was decided stands, what was
-    /// not is given up, and its roots are roots again.
-    ///
-    /// # Safety
-    /// No callback runs.
-    pub(super) unsafe fn recover_search(this: *mut Self) {
-        // SAFETY: the caller's word.
-        unsafe {
-            if (*this).search.in_callback && (*this).search.phase < Phase::Sever {
-                for index in 0..(*this).search.len {
-                    if !(*Self::entry(this, index)).cell.is_null() {
-                        Self::give_word_back(this, index, true);
-                    }
-                }
-                Self::end_search(this);
-            }
-            // A cell whose slots were removed in part is done again: null slots change nothing.
-            (*this).search.in_callback = false;
         }
     }
 }

@@ -160,7 +160,7 @@ impl Counted {
                         slot.write(null_mut());
                     }
                     // It may be held only by what a trace callback would tell of.
-                    if (*this).traced_types && is_candidate(word) && word & STATE != UNSEEN {
+                    if (*this).traced_types && is_candidate(word) {
                         (*header(child)).word |= PURPLE;
                         (*this).unlisted = true;
                     }

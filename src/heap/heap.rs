@@ -281,7 +281,6 @@ impl KnHeap {
     /// # Safety
     /// As [`KnHeap::free`], if the answer is not null.
     #[inline(always)]
-    #[inline(always)]
     pub unsafe fn realloc(this: *mut Self, at: *mut u8, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
