@@ -165,6 +165,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("counts")],
         },
         Step {
+            name: "counts-counted",
+            what: "the same for counted cells: single calls on Cortex-M4 and here, the programs of the figures in small",
+            commands: vec![xtask("counts-counted")],
+        },
+        Step {
             name: "dist",
             what: "archives: only kn_* and GC_* global, no panic, two Rust archives in one firmware",
             commands: vec![xtask("dist --check")],
