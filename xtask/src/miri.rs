@@ -83,11 +83,11 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
     let ops = args.ops.unwrap_or(if args.quick { 160 } else { 4_000 });
     let mut command = program("rustup", ["run", "nightly", "cargo", "miri", "test", "-p", "libknoll"]);
     command.args(["--target", target, "--color", "never"]);
-    for test in ["model", "exhaustion", "faults", "global"] {
+    for test in ["model", "exhaustion", "faults", "global", "counted_model", "counted_known"] {
         command.args(["--test", test]);
     }
     if !args.quick {
-        command.arg("--lib");
+        command.args(["--lib", "--test", "counted_threads"]);
     }
     command.arg("--");
     if args.filters.is_empty() && args.quick {
@@ -98,6 +98,8 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
             "nothing_and_null",
             "left_neighbour",
             "region_serves",
+            "graphs_follow",
+            "unruly_destructors_follow",
         ]);
     }
     command.args(&args.filters);
