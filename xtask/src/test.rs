@@ -166,11 +166,6 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "counts-counted",
-            what: "instructions of counted cells, in the emulator and here, against the checked-in table",
-            commands: vec![xtask("counts-counted")],
-        },
-        Step {
-            name: "counts-counted",
             what: "the same for counted cells: single calls on Cortex-M4 and here, the programs of the figures in small",
             commands: vec![xtask("counts-counted")],
         },

@@ -94,7 +94,12 @@ impl Peer {
 
     /// It counts references, and is not Knoll.
     pub fn is_counted_rival(self) -> bool {
-        !self.is_knoll() && !matches!(self, Boehm | BoehmIncremental)
+        !self.is_knoll() && !self.is_scanning()
+    }
+
+    /// It counts nothing and finds references by scanning.
+    pub fn is_scanning(self) -> bool {
+        matches!(self, Boehm | BoehmIncremental)
     }
 
     pub fn cycles(self) -> Cycles {
@@ -111,7 +116,7 @@ impl Peer {
 
     /// What it does at a step is decided by the steps before alone, and not by addresses or the clock.
     pub fn repeats(self) -> bool {
-        !matches!(self, Boehm | BoehmIncremental)
+        !self.is_scanning()
     }
 
     /// Takes so long beside living nodes that it gets smaller programs.
