@@ -44,8 +44,6 @@ pub struct Node {
     pub incoming: u32,
     /// What has become of it.
     pub state: State,
-    /// Its destroy callback ran and brought it back.
-    pub resurrected: bool,
     /// Its place in the list of those not dead.
     place: usize,
 }
@@ -74,7 +72,6 @@ impl Model {
             external: 0,
             incoming: 0,
             state: State::Alive,
-            resurrected: false,
             place: self.present.len(),
         });
         self.present.push(id);

@@ -15,8 +15,6 @@ pub struct Tally {
     pub by_cycle: usize,
     /// Operations that callbacks did.
     pub in_callbacks: usize,
-    /// Cells that their destroy callback brought back.
-    pub resurrected: usize,
     /// Allocations that were refused.
     pub refusals: usize,
     /// Times when exactly the reachable cells had to be alive.
@@ -35,7 +33,6 @@ impl Tally {
         self.by_count += other.by_count;
         self.by_cycle += other.by_cycle;
         self.in_callbacks += other.in_callbacks;
-        self.resurrected += other.resurrected;
         self.refusals += other.refusals;
         self.exact += other.exact;
         self.verifications += other.verifications;
@@ -45,12 +42,12 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Tally { operations, cells, by_count, by_cycle, in_callbacks, resurrected, .. } = *self;
+        let Tally { operations, cells, by_count, by_cycle, in_callbacks, .. } = *self;
         let Tally { refusals, exact, verifications, most, .. } = *self;
         write!(
             f,
             "{operations} operations ({in_callbacks} more in callbacks): {cells} cells, at most {most} at a time, \
-             {by_count} died by count, {by_cycle} in cycles, {resurrected} came back, {refusals} refusals, \
+             {by_count} died by count, {by_cycle} in cycles, {refusals} refusals, \
              {verifications} verifications, {exact} of them exact"
         )
     }
