@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if args.list {
         for step in &steps {
-            println!("{:<12} {}", step.name, step.what);
+            println!("{:<14} {}", step.name, step.what);
         }
         return Ok(());
     }
