@@ -100,6 +100,8 @@ pub(crate) struct Search {
     pub truncated: bool,
     /// A trace callback runs.
     pub(super) in_callback: bool,
+    /// A cell died meanwhile: what it referred to was held for alive, perhaps wrongly.
+    pub(super) uncertain: bool,
     touched: bool,
     /// White cells buried.
     pub found: usize,
@@ -166,6 +168,7 @@ impl Counted {
             (*search).current = NONE;
             (*search).truncated = false;
             (*search).in_callback = false;
+            (*search).uncertain = false;
             (*search).touched = false;
             (*search).found = 0;
             (*search).inputs = 0;
@@ -551,7 +554,8 @@ impl Counted {
                         (*entry).word -= ONE;
                     }
                     // It lives by what was seen; if not all was seen, it may be garbage in a larger set.
-                    if (*entry).word & COLOUR != GRAY && (*this).search.truncated {
+                    let undecided = (*this).search.truncated || (*this).search.uncertain;
+                    if (*entry).word & COLOUR != GRAY && undecided {
                         (*entry).word |= PURPLE;
                     }
                 }

@@ -175,7 +175,10 @@ impl Counted {
             let Some(index) = Self::entry_of(this, object, word) else { return };
             // It may wait: what it refers to is alive until it is destroyed. A trace callback finds the library
             // at work, so that what it calls does not search or destroy.
+            // Its destroy may bring it back, to become garbage in this very search: then these lose a reference
+            // that was not looked at.
             if (*this).search.phase <= Phase::Blacken {
+                (*this).search.uncertain = true;
                 let entered = Self::enter(this);
                 Self::each_slot(this, object, |slot| Self::reach(this, slot));
                 if entered {
