@@ -16,7 +16,7 @@
 //!                                                  +------+-----------------+-------+
 //!   Load     a root becomes an entry            trial = count
 //!   Count    each edge inside the set           trial of its target - 1     (gray)
-//!            and the next root, which brings at most so many cells along
+//!            then, if each root brings a number of cells along at most, the next root
 //!   Blacken  trial > 0, or touched, and all that they reach                 (black)
 //!   Sever    what is left is white: its edges are removed
 //!   Bury     white cells wait for destruction, black ones get their word back
@@ -206,12 +206,14 @@ impl Counted {
         // SAFETY: as there.
         unsafe {
             while left > 0 {
-                // Cells that are still to be scanned come first.
-                if (*this).search.cursor < (*this).search.len {
+                // With a reach, each root's cells are scanned before the next root. Else all roots join the set before
+                // any scan: a reference to one that is stored later, perhaps in a cell already scanned, touches it.
+                let all = (*this).roots.len <= (*this).search.first_root;
+                if (all || (*this).search.reach != usize::MAX) && (*this).search.cursor < (*this).search.len {
                     (*this).search.phase = Phase::Count;
                     break;
                 }
-                if (*this).roots.len <= (*this).search.first_root {
+                if all {
                     Self::next_phase(this, Phase::Blacken);
                     break;
                 }
@@ -318,7 +320,7 @@ impl Counted {
             while left > 0 {
                 if index >= (*this).search.len {
                     (*this).search.cursor = index;
-                    if after == Phase::Blacken {
+                    if after == Phase::Blacken && (*this).search.reach != usize::MAX {
                         (*this).search.phase = Phase::Load;
                     } else {
                         Self::next_phase(this, after);
