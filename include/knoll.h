@@ -672,7 +672,7 @@ void *GC_newSized(KnTypeId id, size_t bytes);
  * Returns its argument; NULL does nothing. A pointer that is no living cell's goes to the error hook
  * (KN_E_DOUBLE_FREE for a dead cell, KN_E_FOREIGN else) and changes nothing. A count that would not fit
  * makes the cell immortal.
- * Cost: about ten instructions; GC_refInline about four. Ownership: the new reference is the caller's.
+ * Cost: O(1); instructions of this and of GC_refInline in docs/counted-figures.md. Ownership: the new reference is the caller's.
  * Threads: the cell's own; any for a shared cell.
  */
 void *GC_ref(void *object);

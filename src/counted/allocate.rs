@@ -16,7 +16,7 @@
 //!                                  v
 //!                                 a block of the heap, its record before the header
 //! ```
-//! Cost: about 50 instructions in the usual case (docs/counted-figures.md); a block of the heap for a page's
+//! Cost: O(size) in the usual case, instructions in docs/counted-figures.md; a block of the heap for a page's
 //! worth of cells.
 
 use core::ptr::null_mut;

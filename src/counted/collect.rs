@@ -15,8 +15,7 @@
 //! ```
 //! Policy: the seed's words. More than half of the visited cells freed: the threshold is the default
 //! again; else it grows by half, to a bound. If all that was visited was garbage, it stays (Nim's keepThreshold).
-//! Besides, when a collection frees less than an eighth, the
-//! next one waits for twice as many roots, and so on.
+//! Besides, when a collection frees less than an eighth, the next one waits for twice as many roots, and so on.
 //!
 //! Cost: a full collection is O(cells + edges reached); deciding is O(1).
 

@@ -1,8 +1,8 @@
 //! Counting: up, down, moving, and all that is out of the ordinary.
 //!
 //! Guarantees
-//! * Up is four instructions and a test, down is five and two tests, for every cell that is neither
-//!   immortal, shared, under search nor dying; the same is inline in the C header.
+//! * Up is a load, an addition, a mask, a test and a store, down has one test more, for every cell that is
+//!   neither immortal, shared, under search nor dying; the same is inline in the C header.
 //! * A pointer that is not a living cell's is reported and changes nothing.
 //! * Zero is reached once: the cell goes to `destroy.rs`, whatever it was before.
 //!

@@ -5,7 +5,8 @@
 //!   are released; then the memory goes. Cells that this sets free follow, one after the other.
 //! * No recursion and no memory: what waits is linked through the dead headers. A list of 10^7 cells
 //!   and a tree of any depth need the stack of one call.
-//! * A `destroy` or `trace` that drops references adds to what waits; nothing is destroyed inside it.
+//! * A `destroy` or `trace` that drops references adds to what waits; nothing of the same heap is destroyed
+//!   inside it.
 //!   One that takes a reference to its own cell keeps the cell. One that jumps away (longjmp) leaves its
 //!   cell to be finished by the next call; its `destroy` does not run again.
 //! * With a budget a call destroys so many cells, and the rest waits for the next one.

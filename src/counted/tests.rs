@@ -142,3 +142,25 @@ fn a_ring_larger_than_the_set_is_collected() {
         }
     });
 }
+
+#[test]
+fn a_root_that_a_scanned_cell_came_to_hold_is_not_forgotten() {
+    with_state(|state, node| {
+        // SAFETY: cells of this state.
+        unsafe {
+            let holder = Counted::new_cell(state, node);
+            let held = Counted::new_cell(state, node);
+            slot(holder, 0).write(held);
+            for cell in [holder, held] {
+                release(add_ref(cell));
+            }
+            assert_eq!(Counted::roots(state), 2);
+            // Begun, by a search that could have scanned `held` before `holder` is in its set.
+            assert!(!Counted::step(state, 2));
+            assign(slot(held, 1), holder);
+            release(holder);
+            Counted::collect(state);
+            assert_eq!(Counted::stats(state).cells, 0);
+        }
+    });
+}

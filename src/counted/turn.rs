@@ -18,7 +18,7 @@
 //! The mark is 16 words: the frames of other calls leave holes, but not so large ones. A callback must
 //! not switch to another stack and use the library there.
 //!
-//! Cost: two stores for a call that destroys; about 40 instructions around a callback.
+//! Cost: two stores for a call that destroys; 32 stores around a callback.
 
 use core::ptr::null_mut;
 
