@@ -1092,6 +1092,39 @@ KnStatus kn_heap_walk(KnHeap *heap, KnWalkFn visit, void *context);
  */
 KnStatus kn_dump(KnHeap *heap, KnWriteFn write, void *context);
 
+/* ==============================================================================================
+ * Witness: whether two moments have the same blocks, how fragmented a heap is, and what pins it.
+ *
+ * These functions read only. Those that take no callback may be asked of the process heap of an operating
+ * system at any time, they take its lock; otherwise they take the same exclusion as the calls that
+ * change the heap.
+ * =========================================================================================== */
+
+/**
+ * One number for all used blocks: where they lie and how long they are.
+ *
+ * Returns the same number as at another moment iff the used blocks are the same, and so the free ones;
+ * different blocks have the same number by accident only, once in 2^64. 0 iff `heap` is NULL or its
+ * records are contradictory (kn_heap_check); on the process heap also in a signal handler that
+ * interrupted the heap, and while another thread forks. Payloads, the order of calls, and regions
+ * without a used block do not matter; numbers of different heaps say nothing.
+ *
+ * It is a sum over the blocks, so what calls may do to it is known beforehand: the number after is the
+ * number before, plus kn_block_fingerprint of each block that came, minus that of each that went.
+ * Cost: O(blocks). Ownership: none; allocates nothing. Threads: exclusive; the process heap any.
+ */
+KN_NODISCARD uint64_t kn_heap_fingerprint(KnHeap *heap);
+
+/**
+ * What one used block adds to kn_heap_fingerprint, by addition modulo 2^64.
+ *
+ * Returns 0 iff `block` is NULL or no used block of the heap; reports nothing. Large blocks of the
+ * process heap (from 128 KB on) are mappings of their own and no part of it. It changes when the block
+ * moves or is resized.
+ * Cost: O(regions). Ownership: none. Threads: as kn_heap_fingerprint.
+ */
+KN_NODISCARD uint64_t kn_block_fingerprint(KnHeap *heap, const void *block);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -28,5 +28,7 @@ pub mod grain_wasm;
 
 pub mod insight;
 
+pub mod witness;
+
 #[cfg(all(unix, feature = "libc-names"))]
 pub mod libc_names;

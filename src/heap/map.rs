@@ -478,4 +478,22 @@ impl<const G: usize> Layout for Map<G> {
             Ok((size, used))
         }
     }
+
+    unsafe fn stride(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
+        // SAFETY: sizes are compared with the region before they are followed.
+        unsafe {
+            let (near, shift) = window_before(region, block);
+            let word = load(near) >> shift;
+            let used = word & 4 != 0;
+            let size = if used {
+                extent::<G, false>(region, block, near, shift, word).map_or(0, |(size, _)| size)
+            } else if word & 8 != 0 {
+                Self::free_size(region, block)
+            } else {
+                0
+            };
+            let sound = region.spans(block, size) && (used || Self::ends_agree(region, block, size));
+            sound.then_some((size, used)).ok_or(KnStatus::Corrupt)
+        }
+    }
 }

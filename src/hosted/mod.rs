@@ -49,7 +49,7 @@ mod regions;
 #[cfg(feature = "counted")]
 mod types;
 
-pub(crate) use process::process_heap;
+pub(crate) use process::{exclusively, process_heap};
 
 use crate::heap::KnHeap;
 use crate::port;

@@ -67,6 +67,16 @@ pub(crate) fn process_heap() -> *mut KnHeap {
     with_state(State::heap).unwrap_or(null_mut())
 }
 
+/// Runs `work` on a heap, under the lock iff it is the process heap: what others left aside is done
+/// before. None iff waiting for the lock could last for ever; then `work` did not run.
+pub(crate) fn exclusively<R>(heap: *mut KnHeap, work: impl FnOnce() -> R) -> Option<R> {
+    if heap == HEAP.load(Ordering::Acquire) {
+        with_state(|_| work()).ok()
+    } else {
+        Some(work())
+    }
+}
+
 /// `bytes` of memory, or null.
 #[inline]
 pub(crate) fn malloc(bytes: usize) -> *mut u8 {
