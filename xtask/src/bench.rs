@@ -7,21 +7,26 @@
 //! - `cargo xtask occupancy` gives the memory figures alone, natively, in seconds; `cargo xtask counts` guards Knoll's
 //!   instruction counts in the tests.
 
+pub mod calls;
 mod contenders;
 pub mod counts;
 mod emulate;
 pub mod gate;
+pub mod native;
 pub mod occupancy;
+pub mod process;
 mod report;
 mod results;
 pub mod table;
 mod targets;
 mod traces;
+pub mod valgrind;
 
 use crate::util;
 use anyhow::{Context, Result};
 use contenders::{Contender, Machine};
 use indicatif::{ProgressBar, ProgressStyle};
+use process::{Outcome, Said};
 use results::{Counts, Fit};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -177,6 +182,56 @@ pub fn side_by_side<J: Sync, T: Send>(
     });
     bar.finish_and_clear();
     results.into_iter().map(|slot| slot.into_inner().ok().flatten().context("a job was lost")?).collect()
+}
+
+/// Measures one job after the other under a progress bar: two at a time would share caches.
+pub fn one_by_one<J: Copy + Ord, T>(
+    jobs: &[J],
+    name: impl Fn(&J) -> String,
+    mut measure: impl FnMut(J) -> Result<T>,
+) -> Result<BTreeMap<J, T>> {
+    let bar = ProgressBar::new(jobs.len() as u64);
+    bar.set_style(ProgressStyle::with_template("    {bar:30} {pos}/{len} {msg} ({elapsed})")?);
+    let mut found = BTreeMap::new();
+    for job in jobs {
+        bar.set_message(name(job));
+        bar.tick();
+        let begin = std::time::Instant::now();
+        let result = measure(*job).with_context(|| name(job))?;
+        if begin.elapsed().as_secs() >= 10 {
+            bar.suspend(|| util::note(format!("{} took {:.0} s", name(job), begin.elapsed().as_secs_f64())));
+        }
+        found.insert(*job, result);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(found)
+}
+
+/// Times every job in several rounds, in turn, and keeps the least time of each. What failed once is not tried again.
+pub fn least_times<J: Copy + Ord>(
+    rounds: u32,
+    jobs: &[J],
+    name: impl Fn(&J) -> String,
+    mut time: impl FnMut(J) -> Result<Outcome<Said>>,
+) -> Result<BTreeMap<J, Outcome<Said>>> {
+    let mut least: BTreeMap<J, Outcome<Said>> = BTreeMap::new();
+    for _ in 0..rounds {
+        let round = one_by_one(jobs, &name, |job| match least.get(&job) {
+            Some(Outcome::Failed(why)) => Ok(Outcome::Failed(why.clone())),
+            _ => time(job),
+        })?;
+        for (job, outcome) in round {
+            let kept = match (least.remove(&job), outcome) {
+                (Some(Outcome::Found(known)), Outcome::Found(new)) if known.nanoseconds <= new.nanoseconds => {
+                    Outcome::Found(known)
+                }
+                (_, outcome) => outcome,
+            };
+            least.insert(job, kept);
+        }
+    }
+    Ok(least)
 }
 
 /// Reads a stored file, empty if there is none.

@@ -11,15 +11,15 @@
 mod calls;
 pub mod counts;
 mod measure;
-mod peers;
+pub mod peers;
 mod programs;
 mod report;
 mod targets;
 
 use crate::{bench, util};
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
-use measure::{Longest, Outcome, Said};
+use bench::process::{Outcome, Said};
+use measure::Longest;
 use peers::{Built, Peer};
 use programs::Program;
 use std::collections::BTreeMap;
@@ -108,25 +108,14 @@ pub fn run(args: Args) -> Result<()> {
         grid_of_counts(&counted, |program, peer| measure::instructions(peer, program, &of(&peer)?.measured))?;
 
     util::announce(format!("Measuring time and memory, {} interleaved runs", args.runs));
-    for _ in 0..args.runs {
-        let round = grid(&pairs, |program, peer| match findings.times.get(&(program, peer)) {
-            // What failed once is not tried again.
-            Some(Outcome::Failed(why)) => Ok(Outcome::Failed(why.clone())),
-            _ => measure::time(peer, program, &of(&peer)?.measured),
-        })?;
-        for (key, outcome) in round {
-            let least = match (findings.times.remove(&key), outcome) {
-                (Some(Outcome::Found(known)), Outcome::Found(new)) if known.nanoseconds <= new.nanoseconds => {
-                    Outcome::Found(known)
-                }
-                (_, outcome) => outcome,
-            };
-            findings.times.insert(key, least);
-        }
-    }
+    findings.times = bench::least_times(args.runs, &pairs, name, |(program, peer)| {
+        measure::time(peer, program, &of(&peer)?.measured)
+    })?;
 
     util::announce("Recording every step");
-    findings.steps = grid(&pairs, |program, peer| measure::steps(peer, program, &of(&peer)?.measured, args.runs))?;
+    findings.steps = bench::one_by_one(&pairs, name, |(program, peer)| {
+        measure::steps(peer, program, &of(&peer)?.measured, args.runs)
+    })?;
 
     util::announce("Counting what is alive at the end");
     findings.alive = grid_of_counts(&pairs, |program, peer| measure::alive(peer, program, &of(&peer)?.checked))?;
@@ -158,28 +147,10 @@ fn grid_of_counts<T: Send>(
     pairs: &[(Program, Peer)],
     count: impl Fn(Program, Peer) -> Result<Outcome<T>> + Sync,
 ) -> Result<Grid<T>> {
-    let name = |(program, peer): &(Program, Peer)| format!("{} {}", peer.name(), program.name());
     let found = bench::side_by_side(2, pairs, name, |(program, peer)| count(*program, *peer))?;
     Ok(pairs.iter().copied().zip(found).collect())
 }
 
-/// Measures one after the other under a progress bar: two at a time would share caches.
-fn grid<T>(pairs: &[(Program, Peer)], mut measure: impl FnMut(Program, Peer) -> Result<Outcome<T>>) -> Result<Grid<T>> {
-    let bar = ProgressBar::new(pairs.len() as u64);
-    bar.set_style(ProgressStyle::with_template("    {bar:30} {pos}/{len} {msg} ({elapsed})")?);
-    let mut found = Grid::new();
-    for (program, peer) in pairs {
-        let name = format!("{} {}", peer.name(), program.name());
-        bar.set_message(name.clone());
-        bar.tick();
-        let begin = std::time::Instant::now();
-        let outcome = measure(*program, *peer).context(name.clone())?;
-        if begin.elapsed().as_secs() >= 10 {
-            bar.suspend(|| util::note(format!("{name} took {:.0} s", begin.elapsed().as_secs_f64())));
-        }
-        found.insert((*program, *peer), outcome);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(found)
+fn name((program, peer): &(Program, Peer)) -> String {
+    format!("{} {}", peer.name(), program.name())
 }

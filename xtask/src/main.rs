@@ -4,6 +4,7 @@
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
 mod bench;
+mod bench_arena;
 mod bench_counted;
 mod c_tests;
 mod dist;
@@ -39,12 +40,16 @@ struct Cli {
 enum Command {
     /// Measure Knoll and its rivals as firmware: instructions, memory, code size; writes docs/figures.md
     Bench(bench::Args),
+    /// Measure scopes, arenas and their rivals: instructions, time, memory; writes docs/arena-figures.md
+    BenchArena(bench_arena::Args),
     /// Measure counted cells and their rivals: instructions, time, memory, longest step; writes docs/counted-figures.md
     BenchCounted(bench_counted::Args),
     /// The C tests on the host and in the emulated Cortex-M, and the proof that they can fail
     CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
     Counts(bench::counts::Args),
+    /// The same for scopes and arenas
+    CountsArena(bench_arena::counts::Args),
     /// The same for counted cells
     CountsCounted(bench_counted::counts::Args),
     /// Let libFuzzer look for operations that break the heap
@@ -84,9 +89,11 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::BenchArena(args) => bench_arena::run(args),
         Command::BenchCounted(args) => bench_counted::run(args),
         Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
+        Command::CountsArena(args) => bench_arena::counts::run(args),
         Command::CountsCounted(args) => bench_counted::counts::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Fuzz(args) => fuzz::run(args),

@@ -4,14 +4,57 @@
 //! - A figure more than 2 % better is said, so that the table is brought up to it.
 
 use crate::util;
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// How much worse a figure may get without a change of the table, in percent.
 const TOLERANCE: f64 = 2.0;
 
 /// Figures by name; less is better.
 pub type Figures = BTreeMap<String, f64>;
+
+/// Options of a command that holds figures to a table.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write the table instead of comparing with it
+    #[arg(long)]
+    update: bool,
+    /// Show every figure
+    #[arg(long)]
+    show: bool,
+}
+
+/// The columns of [`hold`]'s tables; a figure's name is the first three.
+const HEADING: &str = "where,what,figure,instructions";
+
+/// Holds figures named `WHERE,WHAT,FIGURE` to the table of that form at `path`, or writes it, as `args` say; `command`
+/// is what the reader calls this by.
+pub fn hold(measured: &Figures, path: &Path, args: &Args, command: &str) -> Result<()> {
+    let shown = util::root_relative(path);
+    if args.show {
+        for (name, value) in measured {
+            println!("{:<50} {value:>12.2}", name.replace(',', "  "));
+        }
+    }
+    if args.update {
+        let rows: String = measured.iter().map(|(name, value)| format!("{name},{value:.2}\n")).collect();
+        std::fs::write(path, format!("{HEADING}\n{rows}")).with_context(|| format!("cannot write {shown}"))?;
+        util::note(format!("{} figures written to {shown}", measured.len()));
+        return Ok(());
+    }
+    let known = read(path).with_context(|| format!("in {shown}"))?;
+    judge(&known, measured, &shown, &format!("{command} --update"))
+}
+
+fn read(path: &Path) -> Result<Figures> {
+    let mut figures = Figures::new();
+    for line in std::fs::read_to_string(path)?.lines().filter(|line| !line.is_empty() && *line != HEADING) {
+        let (name, value) = line.rsplit_once(',').with_context(|| format!("not a row: {line}"))?;
+        figures.insert(name.to_owned(), value.parse().with_context(|| line.to_owned())?);
+    }
+    Ok(figures)
+}
 
 /// Says what has changed, counts each figure as a case, and fails if one is worse. `table` and `update` are how the
 /// reader finds the table and renews it.

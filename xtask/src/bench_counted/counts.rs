@@ -7,28 +7,16 @@
 //! - Fails when a figure has become more than 2 % worse than in the table, or when the table's rows are not those that
 //!   were measured. `--update` writes the table.
 
-use super::measure;
 use super::peers;
 use super::peers::Peer;
 use super::programs::Program;
 use super::{calls, work_directory};
 use crate::bench::gate::{self, Figures};
+use crate::bench::valgrind::count_in_library;
 use crate::util;
-use anyhow::{Context, Result};
-use std::path::Path;
+use anyhow::Result;
 
-/// Options of `cargo xtask counts-counted`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Write the table instead of comparing with it
-    #[arg(long)]
-    update: bool,
-    /// Show every figure
-    #[arg(long)]
-    show: bool,
-}
-
-const HEADING: &str = "where,what,figure,instructions";
+pub use crate::bench::gate::Args;
 
 /// The programs in small: with what argument, and how many operations that is.
 const PROGRAMS: [(Program, u64, u64); 6] = [
@@ -42,22 +30,7 @@ const PROGRAMS: [(Program, u64, u64); 6] = [
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let path = peers::sources().join("counts.csv");
-    let shown = util::root_relative(&path);
-    let measured = measure()?;
-    if args.show {
-        for (name, value) in &measured {
-            println!("{:<50} {value:>12.2}", name.replace(',', "  "));
-        }
-    }
-    if args.update {
-        let rows: String = measured.iter().map(|(name, value)| format!("{name},{value:.2}\n")).collect();
-        std::fs::write(&path, format!("{HEADING}\n{rows}")).with_context(|| format!("cannot write {shown}"))?;
-        util::note(format!("{} figures written to {shown}", measured.len()));
-        return Ok(());
-    }
-    let known = read(&path).with_context(|| format!("in {shown}"))?;
-    gate::judge(&known, &measured, &shown, "cargo xtask counts-counted --update")
+    gate::hold(&measure()?, &peers::sources().join("counts.csv"), &args, "cargo xtask counts-counted")
 }
 
 fn measure() -> Result<Figures> {
@@ -80,18 +53,9 @@ fn measure() -> Result<Figures> {
     }
     let built = peers::build(Peer::Knoll, &work_directory()?)?;
     for (program, size, operations) in PROGRAMS {
-        let run = |size: u64| measure::count_in_library(&built.measured, &[program.name(), &size.to_string()]);
+        let run = |size: u64| count_in_library(&built.measured, &[program.name(), &size.to_string()]);
         let count = run(size)?.saturating_sub(run(0)?) as f64 / operations as f64;
         figures.insert(format!("host,{},{}", program.name(), program.operation()), count);
-    }
-    Ok(figures)
-}
-
-fn read(path: &Path) -> Result<Figures> {
-    let mut figures = Figures::new();
-    for line in std::fs::read_to_string(path)?.lines().filter(|line| !line.is_empty() && *line != HEADING) {
-        let (name, value) = line.rsplit_once(',').with_context(|| format!("not a row: {line}"))?;
-        figures.insert(name.to_owned(), value.parse().with_context(|| line.to_owned())?);
     }
     Ok(figures)
 }

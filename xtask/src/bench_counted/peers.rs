@@ -3,7 +3,8 @@
 //! A peer is a program and a configuration of it. Each program is built twice: as measured, and with the count of live
 //! nodes that proves the work was done.
 
-use crate::util::{self, Library};
+use crate::bench::native::{gcc, link_knoll};
+use crate::util;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -173,26 +174,8 @@ pub fn build(peer: Peer, directory: &Path) -> Result<Built> {
     Ok(Built { measured: of(false)?, checked: of(true)? })
 }
 
-/// A C program of `benches/counted` as all are compiled: calls into libraries go straight through the table of
-/// addresses, so that no peer pays for the stubs of lazy binding.
-pub fn gcc(sources_of: &[&str], out: &Path) -> std::process::Command {
-    let mut command = util::program("gcc", ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-    command.args(["-fno-plt", "-Wl,-z,now", "-o"]).arg(out);
-    command.args(sources_of.iter().map(|file| sources().join(file)));
-    command
-}
-
-/// Links `libknoll.so`, found again where it was built.
-pub fn link_knoll(command: &mut std::process::Command) -> Result<()> {
-    let library = Library::default().shared()?;
-    let directory = library.parent().context("a library lies in a directory")?;
-    command.arg("-I").arg(util::root().join("include")).arg("-L").arg(directory).arg("-lknoll");
-    command.arg(format!("-Wl,-rpath,{}", directory.display()));
-    Ok(())
-}
-
 fn c(peer: Peer, check: bool, out: &Path) -> Result<()> {
-    let mut command = gcc(&["programs.c", "measure.c"], out);
+    let mut command = gcc(&[&sources().join("programs.c"), &sources().join("measure.c")], out);
     let header = match peer {
         Boehm | BoehmIncremental => "boehm",
         _ if peer.is_knoll() => "knoll",

@@ -1,11 +1,11 @@
 //! The tables of `cargo xtask bench-counted`, and `docs/counted-figures.md`.
 
 use super::calls::MACHINES;
-use super::measure::Outcome;
 use super::peers::Peer;
 use super::programs::{size, Program, Purpose};
 use super::targets;
 use super::{Findings, Grid};
+use crate::bench::process::Outcome;
 use crate::bench::table::Table;
 use crate::util;
 use anyhow::{Context, Result};
@@ -177,7 +177,7 @@ pub fn document(findings: &Findings, path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench_counted::measure::Said;
+    use crate::bench::process::Said;
 
     fn findings() -> Findings {
         let mut findings = Findings { commit: "abc".into(), ..Findings::default() };

@@ -1,9 +1,9 @@
 //! The targets of the design ("Figures to beat", counted) and "ahead of every rival", beside what was measured.
 
-use super::measure::Outcome;
 use super::peers::Peer;
 use super::programs::Program;
 use super::Findings;
+use crate::bench::process::Outcome;
 use crate::bench::table::Table;
 
 /// Knoll's configurations, as the tables show them.

@@ -1,0 +1,244 @@
+//! The tables of `cargo xtask bench-arena`, and `docs/arena-figures.md`.
+
+use super::peers::Peer;
+use super::programs::Program;
+use super::targets::{self, number};
+use super::{Findings, Grid};
+use crate::bench::calls::MACHINES;
+use crate::bench::process::Outcome;
+use crate::bench::table::Table;
+use crate::util;
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Everything, in the order in which a reader wants it.
+pub fn all(findings: &Findings) -> Vec<Table> {
+    let tables = [
+        targets::table(findings),
+        targets::against_rivals(findings),
+        footprints(findings),
+        memory(findings),
+        grid("Instructions of an operation, x86-64", &findings.instructions, |_, count| format!("{count:.1}")),
+        grid(
+            "Processor time of an operation, as a multiple of knoll's in the same run",
+            &findings.times,
+            |program, said| {
+                let knoll = if Peer::Knoll.does(program) { Peer::Knoll } else { Peer::KnollFree };
+                match findings.times.get(&(program, knoll)).and_then(Outcome::found) {
+                    Some(knoll) => format!("{:.2}", said.per_operation() / knoll.per_operation()),
+                    None => "-".into(),
+                }
+            },
+        ),
+        single_calls(findings),
+    ];
+    tables.into_iter().filter(|table| !table.is_empty()).collect()
+}
+
+/// One row a program, one column a peer.
+fn grid<T>(title: &str, figures: &Grid<T>, show: impl Fn(Program, &T) -> String) -> Table {
+    let peers: Vec<Peer> = Peer::ALL.into_iter().filter(|peer| figures.keys().any(|(_, one)| one == peer)).collect();
+    let mut table = Table::new(title, std::iter::once("").chain(peers.iter().map(|peer| peer.name())));
+    for program in Program::ALL.into_iter().filter(|program| figures.keys().any(|(one, _)| one == program)) {
+        let cells = peers.iter().map(|peer| match figures.get(&(program, *peer)) {
+            Some(Outcome::Found(value)) => show(program, value),
+            Some(Outcome::Failed(_)) | None => "-".into(),
+        });
+        table.row(program.title(), cells.collect::<Vec<_>>());
+    }
+    table
+}
+
+fn or_none(bytes: Option<u64>) -> String {
+    bytes.map_or("-".into(), |bytes| bytes.to_string())
+}
+
+/// What is held when 200 allocations of 128 bytes are taken back.
+fn footprints(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "Footprint, bytes: 64 bytes and a mark, 200 allocations of 128 bytes, back to the mark; the 200 again, and a reset",
+        ["", "at the mark", "most", "behind the rewind", "kept", "behind the reset", "when left"],
+    );
+    for (peer, outcome) in &findings.footprints {
+        let of = |name: &str| number(Some(outcome), name);
+        // The released bumpalo has no mark: its rewind is the end of another arena.
+        let child = if *peer == Peer::Bumpalo { " (another arena)" } else { "" };
+        let kept = of("after").zip(of("mark")).map(|(after, mark)| after.saturating_sub(mark));
+        table.row(
+            peer.name(),
+            [
+                or_none(of("mark")),
+                or_none(of("most")),
+                format!("{}{child}", or_none(of("after"))),
+                or_none(kept),
+                or_none(of("reset")),
+                or_none(of("left")),
+            ],
+        );
+    }
+    for (machine, title, _) in MACHINES {
+        let Some(report) = findings.machines.get(machine) else { continue };
+        let of = |name: &str| report.results.get(name).and_then(|bytes| u64::try_from(*bytes).ok());
+        let kept = of("after").zip(of("mark")).map(|(after, mark)| after.saturating_sub(mark));
+        table.row(
+            format!("knoll, {title}"),
+            [
+                or_none(of("mark")),
+                or_none(of("most")),
+                or_none(of("after")),
+                or_none(kept),
+                "-".into(),
+                or_none(of("left")),
+            ],
+        );
+    }
+    table
+}
+
+/// What a mixed workflow takes.
+fn memory(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "Memory of the mixed workflow, 20 times, bytes",
+        ["", "payload at the peak", "held at the peak", "held / payload", "when left"],
+    );
+    for (peer, outcome) in &findings.memory {
+        let of = |name: &str| number(Some(outcome), name);
+        let ratio = of("peak").zip(of("payload")).map(|(peak, payload)| peak as f64 / payload.max(1) as f64);
+        table.row(
+            peer.name(),
+            [
+                or_none(of("payload")),
+                or_none(of("peak")),
+                ratio.map_or("-".into(), |ratio| format!("{ratio:.2}")),
+                or_none(of("left")),
+            ],
+        );
+    }
+    table
+}
+
+/// Each case of `calls.c` on every machine.
+fn single_calls(findings: &Findings) -> Table {
+    let machines: Vec<_> = MACHINES.iter().filter(|(name, ..)| findings.machines.contains_key(name)).collect();
+    let heading = std::iter::once("").chain(machines.iter().map(|(_, title, _)| *title)).chain(["x86-64, mean"]);
+    let mut table = Table::new("Knoll: instructions of a call, mean/worst", heading);
+    let cases: Vec<&String> =
+        findings.machines.values().next().map(|report| report.marks.keys().collect()).unwrap_or_default();
+    for case in cases {
+        let cells = machines.iter().map(|(name, ..)| {
+            let count = findings.machines.get(name).and_then(|report| report.marks.get(case));
+            count.map_or("-".into(), |count| format!("{:.1}/{}", count.mean, count.worst))
+        });
+        let host = findings.host.get(case).map_or("-".into(), |count| format!("{count:.1}"));
+        table.row(case.as_str(), cells.chain([host]).collect::<Vec<_>>());
+    }
+    table
+}
+
+/// What a peer does not have or did not finish, and why: one line each.
+pub fn failures(findings: &Findings) -> Vec<String> {
+    // A program that fails does so for every figure.
+    let mut lines: Vec<String> = Vec::new();
+    for ((program, peer), outcome) in &findings.times {
+        let Outcome::Failed(why) = outcome else { continue };
+        let why = why.trim_start_matches("error ");
+        let line = format!("- {} in {}: {why}", peer.name(), program.name());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// How often each program does its operation.
+fn sizes() -> Table {
+    let mut table = Table::new("Operations of a run", ["", "in the document as", "instructions", "time"]);
+    for program in Program::ALL {
+        table.row(
+            program.name(),
+            [program.title().to_owned(), program.counted().to_string(), program.timed().to_string()],
+        );
+    }
+    table
+}
+
+/// `docs/arena-figures.md`: targets first, then how it was measured, then all tables.
+pub fn document(findings: &Findings, path: &Path) -> Result<()> {
+    let mut text = String::from(include_str!("figures-head.md"));
+    if !findings.commit.is_empty() {
+        writeln!(text, "\nMeasured at commit `{}`.", findings.commit)?;
+    }
+    for (index, table) in all(findings).iter().enumerate() {
+        let level = if index < 4 { "##" } else { "###" };
+        if index == 2 {
+            write!(text, "\n{}", targets::summary(findings))?;
+        }
+        if index == 4 {
+            write!(
+                text,
+                "\n{}\n{}\n\n## What a peer does not have\n\n",
+                include_str!("figures-method.md"),
+                sizes().markdown()
+            )?;
+            let failures = failures(findings);
+            let none = "Nothing: every peer does every program.".to_owned();
+            writeln!(text, "{}\n\n## All tables", if failures.is_empty() { none } else { failures.join("\n") })?;
+        }
+        write!(text, "\n{level} {}\n\n{}\n", table.title, table.markdown())?;
+    }
+    util::note(format!("writing {}", util::root_relative(path)));
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::calls::{Count, Report};
+    use crate::bench::process::Said;
+
+    fn findings() -> Findings {
+        let mut findings = Findings { commit: "abc".into(), ..Findings::default() };
+        for (peer, count) in [(Peer::Knoll, 7.0), (Peer::Bumpalo, 8.0), (Peer::Talloc, 200.0)] {
+            findings.instructions.insert((Program::Fixed, peer), Outcome::Found(count));
+            let said = Said { operations: 10, nanoseconds: count as u64 * 10, ..Said::default() };
+            findings.times.insert((Program::Fixed, peer), Outcome::Found(said));
+        }
+        let without = || Outcome::Failed("error has no cleanups".into());
+        findings.times.insert((Program::Cleanups10, Peer::Bumpalo), without());
+        let held = [("mark", 100), ("most", 900), ("after", 164), ("reset", 500), ("left", 0)];
+        let numbers = held.map(|(name, value)| (name.to_owned(), value)).into();
+        findings.footprints.insert(Peer::Knoll, Outcome::Found(Said { numbers, ..Said::default() }));
+        let mut report = Report { marks: [].into(), results: [].into() };
+        report.marks.insert("kn_arena_enter empty".into(), Count { mean: 70.0, worst: 70 });
+        report.marks.insert("kn_arena_leave empty".into(), Count { mean: 50.1, worst: 51 });
+        findings.machines.insert("m4", report);
+        findings
+    }
+
+    #[test]
+    fn targets_are_judged_and_misses_are_said() {
+        let text = targets::table(&findings()).markdown();
+        let row = |start: &str| text.lines().find(|line| line.starts_with(&format!("| {start}"))).unwrap_or_default();
+        assert!(row("allocation of 24 bytes, inlined").contains("7.0 met"), "{text}");
+        assert!(row("enter and leave, empty").contains("120.1 missed"), "{text}");
+        assert!(row("bytes more behind a rewind").contains("64 missed"), "{text}");
+        assert!(targets::summary(&findings()).contains("Cortex-M4: 0 of 1 targets met"));
+    }
+
+    #[test]
+    fn the_document_names_rivals_what_is_kept_and_what_is_missing() -> Result<()> {
+        let path = std::env::temp_dir().join(format!("knoll-{}-arena-figures.md", std::process::id()));
+        document(&findings(), &path)?;
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::remove_file(&path)?;
+        assert!(text.contains("8.0 bumpalo") && text.contains("1.14 bumpalo") && text.contains("`abc`"), "{text}");
+        assert!(text.contains("- bumpalo in cleanups-10: has no cleanups"), "{text}");
+        assert!(
+            text.lines().any(|line| line.contains("| knoll ") && line.contains(" 164 | ") && line.contains(" 64 | ")),
+            "{text}"
+        );
+        Ok(())
+    }
+}
