@@ -83,8 +83,6 @@ impl Peer {
             KnollLeaf | KnollNode => matches!(program, Program::Fixed | Program::Thousand),
             // It differs from `knoll` in nothing else.
             KnollCall => matches!(program, Program::Fixed | Program::Sizes | Program::Thousand | Program::Mixed),
-            // A scope is left, not reset.
-            Knoll => program != Program::Reset,
             _ => true,
         }
     }
@@ -133,10 +131,10 @@ fn c(peer: Peer, out: &Path) -> Result<()> {
     util::run(&mut command)
 }
 
-/// How a Debian library is compiled and linked with.
+/// How a Debian library is compiled and linked with; `_GNU_SOURCE` the programs define themselves.
 fn packaged(name: &str) -> Result<Vec<String>> {
     let text = util::capture(&mut util::program("pkg-config", ["--cflags", "--libs", name]))?;
-    Ok(text.split_whitespace().map(str::to_owned).collect())
+    Ok(text.split_whitespace().filter(|word| *word != "-D_GNU_SOURCE").map(str::to_owned).collect())
 }
 
 fn rust(peer: Peer, out: &Path) -> Result<()> {

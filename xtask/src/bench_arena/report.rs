@@ -9,6 +9,7 @@ use crate::bench::process::Outcome;
 use crate::bench::table::Table;
 use crate::util;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -23,12 +24,9 @@ pub fn all(findings: &Findings) -> Vec<Table> {
         grid(
             "Processor time of an operation, as a multiple of knoll's in the same run",
             &findings.times,
-            |program, said| {
-                let knoll = if Peer::Knoll.does(program) { Peer::Knoll } else { Peer::KnollFree };
-                match findings.times.get(&(program, knoll)).and_then(Outcome::found) {
-                    Some(knoll) => format!("{:.2}", said.per_operation() / knoll.per_operation()),
-                    None => "-".into(),
-                }
+            |program, said| match findings.times.get(&(program, Peer::Knoll)).and_then(Outcome::found) {
+                Some(knoll) => format!("{:.2}", said.per_operation() / knoll.per_operation()),
+                None => "-".into(),
             },
         ),
         single_calls(findings),
@@ -100,7 +98,7 @@ fn footprints(findings: &Findings) -> Table {
 fn memory(findings: &Findings) -> Table {
     let mut table = Table::new(
         "Memory of the mixed workflow, 20 times, bytes",
-        ["", "payload at the peak", "held at the peak", "held / payload", "when left"],
+        ["", "most payload", "most held", "held / payload", "when left"],
     );
     for (peer, outcome) in &findings.memory {
         let of = |name: &str| number(Some(outcome), name);
@@ -136,20 +134,19 @@ fn single_calls(findings: &Findings) -> Table {
     table
 }
 
-/// What a peer does not have or did not finish, and why: one line each.
+/// What a peer does not have or did not finish: one line for each reason of a peer.
 pub fn failures(findings: &Findings) -> Vec<String> {
     // A program that fails does so for every figure.
-    let mut lines: Vec<String> = Vec::new();
+    let mut programs: BTreeMap<(Peer, &str), Vec<&str>> = BTreeMap::new();
     for ((program, peer), outcome) in &findings.times {
-        let Outcome::Failed(why) = outcome else { continue };
-        let why = why.trim_start_matches("error ");
-        let line = format!("- {} in {}: {why}", peer.name(), program.name());
-        if !lines.contains(&line) {
-            lines.push(line);
+        if let Outcome::Failed(why) = outcome {
+            programs.entry((*peer, why.trim_start_matches("error "))).or_default().push(program.name());
         }
     }
-    lines.sort();
-    lines
+    let line = |((peer, why), programs): (&(Peer, &str), &Vec<&str>)| {
+        format!("- {} {why}: {}", peer.name(), programs.join(", "))
+    };
+    programs.iter().map(line).collect()
 }
 
 /// How often each program does its operation.
@@ -234,7 +231,7 @@ mod tests {
         let text = std::fs::read_to_string(&path)?;
         std::fs::remove_file(&path)?;
         assert!(text.contains("8.0 bumpalo") && text.contains("1.14 bumpalo") && text.contains("`abc`"), "{text}");
-        assert!(text.contains("- bumpalo in cleanups-10: has no cleanups"), "{text}");
+        assert!(text.contains("- bumpalo has no cleanups: cleanups-10"), "{text}");
         assert!(
             text.lines().any(|line| line.contains("| knoll ") && line.contains(" 164 | ") && line.contains(" 64 | ")),
             "{text}"

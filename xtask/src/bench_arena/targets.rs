@@ -129,12 +129,6 @@ impl Figure {
         }
     }
 
-    /// The best of Knoll's two: a free-standing arena is one where a scope can't be, to be reset.
-    fn knoll(self, findings: &Findings, program: Program) -> Option<f64> {
-        let peer = if Peer::Knoll.does(program) { Peer::Knoll } else { Peer::KnollFree };
-        self.of(findings, program, peer)
-    }
-
     fn best_rival(self, findings: &Findings, program: Program) -> Option<(Peer, f64)> {
         let rivals = Peer::ALL.into_iter().filter(|peer| peer.is_rival());
         let found = rivals.filter_map(|rival| Some((rival, self.of(findings, program, rival)?)));
@@ -148,11 +142,11 @@ pub fn against_rivals(findings: &Findings) -> Table {
         ["", "knoll", "best rival", "", "knoll-malloc", "time: best rival / knoll", "", "time: knoll-malloc / knoll"];
     let mut table = Table::new("Ahead of every rival, program by program", heading);
     for program in Program::ALL {
-        let Some(mine) = Figure::Instructions.knoll(findings, program) else { continue };
+        let Some(mine) = Figure::Instructions.of(findings, program, Peer::Knoll) else { continue };
         let verdict = |ahead| if ahead { "ahead" } else { "behind" }.to_owned();
         let rival = Figure::Instructions.best_rival(findings, program);
         let base = Figure::Instructions.of(findings, program, Peer::KnollMalloc);
-        let time = Figure::Time.knoll(findings, program);
+        let time = Figure::Time.of(findings, program, Peer::Knoll);
         let faster = Figure::Time.best_rival(findings, program).zip(time);
         let base_time = Figure::Time.of(findings, program, Peer::KnollMalloc).zip(time);
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
@@ -188,7 +182,9 @@ pub fn summary(findings: &Findings) -> String {
     for (figure, name) in [(Figure::Instructions, "instructions"), (Figure::Time, "time")] {
         let ahead: Vec<bool> = Program::ALL
             .into_iter()
-            .filter_map(|program| Some(figure.knoll(findings, program)? <= figure.best_rival(findings, program)?.1))
+            .filter_map(|program| {
+                Some(figure.of(findings, program, Peer::Knoll)? <= figure.best_rival(findings, program)?.1)
+            })
             .collect();
         if !ahead.is_empty() {
             let count = ahead.iter().filter(|ahead| **ahead).count();

@@ -182,15 +182,15 @@ fn grow(count: u64) {
 
 // ---------------------------------------------------------------- all of it
 
-/// What the program asked for and still uses, and the peer's share of it at the worst moment.
+/// What the program asked for and still uses, and what the crate holds: the most of each.
 #[derive(Default)]
 struct Memory {
     random: Option<Random>,
     looking: bool,
     payload: usize,
-    payload_at_peak: usize,
+    payload_most: usize,
     held_at_start: usize,
-    held_at_peak: usize,
+    held_most: usize,
 }
 
 impl Memory {
@@ -206,11 +206,8 @@ impl Memory {
     }
 
     fn look(&mut self) {
-        let now = if self.looking { held() - self.held_at_start } else { 0 };
-        if now > self.held_at_peak {
-            self.held_at_peak = now;
-            self.payload_at_peak = self.payload;
-        }
+        self.held_most = self.held_most.max(held() - self.held_at_start);
+        self.payload_most = self.payload_most.max(self.payload);
     }
 
     fn workflow(&mut self) {
@@ -235,7 +232,9 @@ impl Memory {
                         let size = self.size(128);
                         self.asked(scratch, size);
                     }
-                    self.look();
+                    if self.looking {
+                        self.look();
+                    }
                 });
             });
             self.payload = before + 32;
@@ -257,8 +256,8 @@ fn memory(count: u64) {
     for _ in 0..count {
         memory.workflow();
     }
-    number("payload", memory.payload_at_peak);
-    number("peak", memory.held_at_peak);
+    number("payload", memory.payload_most);
+    number("peak", memory.held_most);
     number("left", held() - memory.held_at_start);
 }
 
