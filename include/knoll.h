@@ -46,6 +46,48 @@
 #define KN_NONNULL
 #endif
 
+/** The arena never holds more than its presize. */
+#define KN_ARENA_FIXED 1
+
+/** What is given back is overwritten with zeros. */
+#define KN_ARENA_ZERO 2
+
+/** What is given back is overwritten with 0xDB. */
+#define KN_ARENA_POISON 4
+
+/** Leaving looks for addresses of the arena in resident blocks and in named roots too. */
+#define KN_ARENA_CHECK_LEAVE 8
+
+/** A reference that escapes is told to the error hook when it is stored. */
+#define KN_ARENA_CHECK_STORES 16
+
+/** Every cell keeps the place in the program that made it. */
+#define KN_ARENA_SITES 32
+
+/** A slot outside that refers to a cell of the arena becomes NULL when the arena is left. */
+#define KN_ESCAPE_NULL 0
+
+/** The slot gets a copy of what it refers to. */
+#define KN_ESCAPE_PROMOTE 1
+
+/** The error hook is told; if it returns the program is stopped by a trap instruction. */
+#define KN_ESCAPE_TRAP 2
+
+/** Leaving is refused, and nothing changes. */
+#define KN_ESCAPE_REFUSE 3
+
+/** Only told: a word of raw memory that holds an address of the arena may be a number. */
+#define KN_ESCAPE_TELL 4
+
+/** kn_arena_reset_to: all memory stays with the arena. */
+#define KN_RESET_KEEP 0
+
+/** Memory beyond the presize goes back to the heap. */
+#define KN_RESET_FREE 1
+
+/** At most `limit` bytes stay, not less than the presize. */
+#define KN_RESET_LIMIT 2
+
 /** What `GC_refcount` answers for an immortal cell. */
 #define KN_IMMORTAL ((1 << 27) - 1)
 
@@ -113,6 +155,14 @@ enum KnStatus
   KN_E_ORDER = -6,
   /** This build or this region does not offer what was asked. */
   KN_E_UNSUPPORTED = -7,
+  /** References from outside lead into a scope. */
+  KN_E_ESCAPE = -8,
+  /** A scope, or one around it, may not hold that much. */
+  KN_E_BUDGET = -9,
+  /** Free memory lies in pieces, more than was allowed. */
+  KN_E_FRAGMENTED = -10,
+  /** Always-active data refers to data that is not. */
+  KN_E_RESIDENT = -11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -153,6 +203,9 @@ typedef enum KnLayout KnLayout;
 typedef int32_t KnLayout;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/** A scope or a free-standing arena. */
+typedef struct KnArena KnArena;
 
 /**
  * A heap, and the control block of its first region.
@@ -294,6 +347,210 @@ typedef struct KnGcStats {
  * writer.
  */
 typedef size_t (*KnWriteFn)(void *context, const char *text, size_t length);
+
+/** Told once when an arena, with the scopes in it, holds more than its soft budget. */
+typedef void (*KnSoftFn)(KnArena *arena, size_t held, void *context);
+
+/** A reference from outside into an arena that ends. */
+typedef struct KnEscape {
+  /** The arena's name. */
+  const char *arena;
+  /** The cell that holds the reference, or the start of the memory that does. */
+  const void *holder;
+  /** The holder's type, or the name of the root range or resident block. */
+  const char *holder_type;
+  /** Where the reference lies. */
+  const void *slot;
+  /** The same, in bytes from `holder`. */
+  size_t offset;
+  /** The field's name, if the holder's type tells names; else NULL. */
+  const char *field;
+  /** What is referred to. */
+  const void *target;
+  /** Its type; "raw" for memory that is no cell. */
+  const char *target_type;
+  /** Bytes of its payload; 0 for memory that is no cell. */
+  size_t target_size;
+  /** The place in the program that made it (KN_ARENA_SITES, GC_newInHere); NULL: not known. */
+  const char *site;
+  /**
+   * What was done: KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE, KN_ESCAPE_TRAP, KN_ESCAPE_REFUSE, KN_ESCAPE_TELL.
+   */
+  uint32_t action;
+  /** It was not stored by GC_assign: KN_ARENA_CHECK_LEAVE found it. */
+  bool raw;
+} KnEscape;
+
+/** Told of each escape that is found. */
+typedef void (*KnEscapeFn)(const KnEscape *escape, void *context);
+
+/** How an arena is to be; all zero, or a NULL pointer to it, asks for the defaults. */
+typedef struct KnArenaConfig {
+  /** Shown in every report; lives as long as the arena. NULL: "?". */
+  const char *name;
+  /** Bytes taken from the heap at once, in one piece. */
+  size_t presize;
+  /** The most bytes that the arena and the scopes in it may hold; 0: no limit. */
+  size_t budget;
+  /** Bytes held at which `on_soft` is told; 0: never. */
+  size_t soft;
+  /** The least bytes by which it grows; 0: the library chooses. */
+  size_t step;
+  /**
+   * KN_ARENA_FIXED, KN_ARENA_ZERO, KN_ARENA_POISON, KN_ARENA_CHECK_LEAVE, KN_ARENA_CHECK_STORES,
+   * KN_ARENA_SITES.
+   */
+  uint32_t flags;
+  /**
+   * What becomes of references that escape: one of KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE,
+   * KN_ESCAPE_TRAP, KN_ESCAPE_REFUSE.
+   */
+  uint32_t policy;
+  /** Told once when `soft` is passed; NULL: nobody. */
+  KnSoftFn on_soft;
+  /** Told of each escape; NULL: nobody. It must not enter or leave arenas. */
+  KnEscapeFn on_escape;
+  /** Given to both. */
+  void *context;
+} KnArenaConfig;
+
+/** What leaving an arena did. */
+typedef struct KnLeaveReport {
+  /** As the call answered. */
+  KnStatus status;
+  /** The arena's name; NULL when the pointer was none. */
+  const char *name;
+  /**
+   * The second party of an error: the inner scope that was open, the scope that is leaving. NULL: none.
+   */
+  const char *other;
+  /** Inner scopes that were left first. */
+  size_t children;
+  /** Cleanups that were run. */
+  size_t cleanups;
+  /** Cells whose destroy was called. */
+  size_t destroyed;
+  /** References to cells outside that were released. */
+  size_t released;
+  /** Tentative objects that were released. */
+  size_t dropped;
+  /** References from outside, as GC_assign counted them. */
+  size_t counted;
+  /** Escapes that were found; those in slots that nobody named are only counted. */
+  size_t escapes;
+  /** Slots that became NULL. */
+  size_t nulled;
+  /** Slots that got a copy. */
+  size_t promoted;
+  /** Weak slots that became NULL. */
+  size_t weak;
+  /** Bytes in use at the end. */
+  size_t used;
+  /** The most bytes in use at any time. */
+  size_t peak;
+  /** Bytes held. */
+  size_t held;
+  /** A presize with which the same work needs one block. */
+  size_t suggested;
+  /** The first escape, if there is one. */
+  KnEscape first;
+} KnLeaveReport;
+
+/** A place in an arena's life. The fields are the library's. */
+typedef struct KnArenaMark {
+  /** The segment. */
+  const void *segment;
+  /** The next free byte in it. */
+  const void *at;
+  /** Bytes in use before it. */
+  size_t before;
+  /** The mark's number. */
+  size_t tick;
+} KnArenaMark;
+
+/** Something to be done when an arena ends; the memory is the program's, in the arena or not. */
+typedef struct KnCleanup {
+  /** The library's. */
+  struct KnCleanup *next;
+  /** Called once, with `context`. */
+  void (*run)(void *context);
+  /** Given to `run`. */
+  void *context;
+  /** The library's. */
+  size_t order;
+} KnCleanup;
+
+/** The numbers of an arena. */
+typedef struct KnArenaStats {
+  /** Its name. */
+  const char *name;
+  /** Bytes in use. */
+  size_t used;
+  /** The most bytes in use so far, inner scopes in its memory included. */
+  size_t peak;
+  /** Bytes held, with the scopes in it. */
+  size_t held;
+  /** As configured. */
+  size_t presize;
+  /** As configured; 0: none. */
+  size_t budget;
+  /** A presize with which the same work needs one block. */
+  size_t suggested;
+  /** Blocks of the heap that it holds. */
+  size_t blocks;
+  /** References from outside, as GC_assign counted them. */
+  size_t escapes;
+  /** Allocations that were refused for a budget. */
+  size_t refused;
+  /** The name of the arena whose budget it was, the last time; NULL: none. */
+  const char *refused_by;
+  /** 1: the outermost scope; 0: a free-standing arena. */
+  size_t depth;
+} KnArenaStats;
+
+/**
+ * A reference into an arena that becomes NULL when its target goes. All zero before its first use.
+ */
+typedef struct KnWeakSlot {
+  /** The library's. */
+  struct KnWeakSlot *next;
+  /** The library's. */
+  struct KnWeakSlot *previous;
+  /** What it refers to, or NULL. */
+  void *target;
+  /** The library's. */
+  KnArena *arena;
+} KnWeakSlot;
+
+/** Words that may refer to cells: global variables of a module, a table. */
+typedef struct KnRootRange {
+  /** The library's. */
+  struct KnRootRange *next;
+  /** The library's. */
+  struct KnRootRange *previous;
+  /** The library's. */
+  size_t kind;
+  /** The first word, aligned as a pointer. */
+  void *start;
+  /** Bytes. */
+  size_t bytes;
+  /** For reports; NULL: "?". */
+  const char *name;
+} KnRootRange;
+
+/** A cell that goes with an arena unless it is kept. The fields but `cell` are the library's. */
+typedef struct KnTentative {
+  /** The library's. */
+  struct KnTentative *next;
+  /** The library's. */
+  struct KnTentative *previous;
+  /** The cell; NULL: none, or it was kept or has gone. */
+  void *cell;
+  /** The library's: its arena, and the number of the mark before. */
+  KnArena *arena;
+  /** The library's. */
+  size_t order;
+} KnTentative;
 
 /** A heap's numbers, in bytes where nothing else is said. */
 typedef struct KnHeapStats {
@@ -900,6 +1157,11 @@ static inline void GC_unrefInline(void *object)
 static inline void GC_assignInline(void **slot, void *object)
 {
   void *before = *slot;
+  if ((object != NULL && (int32_t)kn_cell_load(object) < 0) || (before != NULL && (int32_t)kn_cell_load(before) < 0)) {
+    /* One of them may lie in an arena: then the slot matters. */
+    GC_assign(slot, object);
+    return;
+  }
   GC_refInline(object);
   *slot = object;
   GC_unrefInline(before);
@@ -909,10 +1171,10 @@ static inline void GC_assignInline(void **slot, void *object)
 static inline void *GC_moveInline(void **slot)
 {
   void *object = *slot;
-  *slot = NULL;
   if (object != NULL && (int32_t)kn_cell_load(object) < 0) {
-    GC_moveSpecial(object);
+    return GC_move(slot);
   }
+  *slot = NULL;
   return object;
 }
 
@@ -1048,6 +1310,327 @@ KnStatus GC_reportCycles(KnWriteFn write, void *context);
  * rule: as GC_registerType.
  */
 KnTypeId GC_grainType(void);
+
+/* ==============================================================================================
+ * Scoped: memory that goes all at once, when the work ends that it was for.
+ *
+ * A scope is entered and left like a call, at the heap's top end: what lasts grows from the bottom, what a
+ * workflow needs comes from the top, and when the scope is left the heap's free memory is as it was. A
+ * free-standing arena is the same without the order: made, reset and destroyed at any time. What is allocated
+ * in either has no header and is never freed alone. Counted cells can lie there too (GC_newIn): references to
+ * them are not counted; those that GC_assign puts into a slot outside are, and leaving deals with them.
+ *
+ * When an arena ends (by leave, unwind, reset, destroy, or its last part by rewind), everything is done in
+ * this order: scopes inside it; cleanups, the newest first; destroy callbacks of cells, the newest first;
+ * tentative objects and references to the outside are released; references from outside are found and dealt
+ * with; weak slots become NULL; memory goes back to the heap. Callbacks may use everything outside, and may
+ * jump away: the next call that ends the arena goes on behind them. In the arena itself they get no memory.
+ *
+ * Scopes and arenas belong to the thread that uses the heap; over the process heap each thread has its own.
+ * A pointer to an arena that is no more is refused (KN_E_ORDER, error hook) as long as its memory is the heap's
+ * and nothing else's. Sizes are bytes, and do not include the library's records: about 190 bytes an arena on
+ * 32-bit targets, 340 on 64-bit ones.
+ * Source: the ancestor rule of the Apache Portable Runtime's pools, PostgreSQL's reset callbacks, the marks of
+ * GNU obstacks; see docs/arena.md.
+ * =========================================================================================== */
+
+/**
+ * Enters a scope at the heap's top end, inside the scope that is open there, if one is.
+ *
+ * Returns KN_OK with the scope in `*out`; KN_E_NO_MEMORY iff the heap has not `presize` bytes in one piece (after
+ * a collection of its counted cells, if it has any); KN_E_BUDGET iff the presize is more than the budget, or than
+ * a scope around may hold; KN_E_INVALID for a NULL heap or `out`, or unknown flags. Then nothing has changed.
+ * A scope whose presize fits into what its parent has free at its end lies there and takes nothing.
+ * Cost: kn_heap_malloc_top, or O(1) in the parent. Ownership: leave it with kn_arena_leave. Threads: exclusive.
+ */
+KnStatus kn_arena_enter(KnHeap *heap, const KnArenaConfig *config, KnArena **out);
+
+/**
+ * Leaves a scope: all in it goes, in the order told above.
+ *
+ * Returns KN_OK. KN_E_ORDER iff scopes inside it were open: they and it were left all the same, the innermost is
+ * named in `report->other`; or iff it is no scope, was left already, stands free, or is being left by a call
+ * further up (from a cleanup): then nothing is done. KN_E_ESCAPE iff its policy, or that of a scope inside, is
+ * KN_ESCAPE_REFUSE and references from outside were found: nothing has changed, `report->other` names it.
+ * `report` may be NULL.
+ * Cost: O(blocks), mostly one kn_heap_free, when nothing but memory has to go; else O(cleanups + cells with
+ * references or destroy), and if GC_assign counted an escape O(cells of the heap). Threads: exclusive.
+ */
+KnStatus kn_arena_leave(KnArena *scope, KnLeaveReport *report);
+
+/**
+ * Leaves all scopes inside `upto`, after a longjmp or a language's exception; NULL: all of the heap's scopes.
+ *
+ * Returns KN_OK; KN_E_ORDER iff `upto` is no open scope of the heap, or the call comes from a cleanup of a scope
+ * that is being left: then nothing has changed; KN_E_INVALID for a NULL heap. A policy KN_ESCAPE_REFUSE can't
+ * refuse here: slots become NULL.
+ * Cost: that of leaving each. Threads: exclusive.
+ */
+KnStatus kn_arena_unwind(KnHeap *heap, KnArena *upto);
+
+/**
+ * Makes a free-standing arena; it grows in segments, from wherever the heap has room.
+ *
+ * Returns the arena; NULL iff there is no memory for its presize, the presize is more than the budget, the
+ * flags are unknown, or `heap` is NULL.
+ * Cost: a block of the heap. Ownership: destroy it with kn_arena_destroy. Threads: exclusive.
+ */
+KN_NODISCARD KnArena *kn_arena_create(KnHeap *heap, const KnArenaConfig *config);
+
+/**
+ * Makes an arena empty as if it was left; its memory stays with it (a scope keeps its presize only). Marks made
+ * before are no longer valid. Scopes inside a scope are left first.
+ *
+ * A pointer that is no arena, or a call from one of its own callbacks, goes to the error hook (KN_E_ORDER).
+ * Cost: as kn_arena_leave, without giving memory back. Threads: exclusive.
+ */
+void kn_arena_reset(KnArena *arena);
+
+/**
+ * Makes an arena empty as kn_arena_reset does, and keeps as much memory as `mode` says: KN_RESET_KEEP all,
+ * KN_RESET_FREE the presize, KN_RESET_LIMIT at most `limit` bytes, not less than the presize.
+ *
+ * Returns KN_OK; KN_E_ORDER for what is no arena, or from one of its callbacks; KN_E_INVALID for another mode: then
+ * nothing has changed.
+ * Cost: as kn_arena_reset, and a kn_heap_free for each segment that goes back. Threads: exclusive.
+ */
+KnStatus kn_arena_reset_to(KnArena *arena, uint32_t mode, size_t limit);
+
+/**
+ * Ends a free-standing arena; NULL does nothing.
+ *
+ * What is no such arena, a scope, or a call from one of its own callbacks, goes to the error hook (KN_E_ORDER).
+ * Cost: as kn_arena_leave. Threads: exclusive.
+ */
+void kn_arena_destroy(KnArena *arena);
+
+/**
+ * Allocates `size` bytes, aligned to 8, uninitialised.
+ *
+ * Returns NULL iff there is no memory, a budget or KN_ARENA_FIXED forbids more (kn_arena_stats names whose), or
+ * the arena is ending. For a size of 0 a pointer that the next allocation may get too.
+ * Cost: O(1), from time to time a block of the heap, or one that grows; no memory beyond the size rounded to 8.
+ * kn_arena_allocInline does the same without a call. Ownership: the arena's. Threads: exclusive.
+ */
+KN_NODISCARD void *kn_arena_alloc(KnArena *arena, size_t size);
+
+/**
+ * Allocates `n * size` bytes of zeros.
+ *
+ * Returns as kn_arena_alloc; NULL also iff the product overflows. Cost: O(n * size). Ownership, threads: as
+ * kn_arena_alloc.
+ */
+KN_NODISCARD void *kn_arena_calloc(KnArena *arena, size_t n, size_t size);
+
+/**
+ * Allocates `size` bytes at a multiple of `align`, a power of two.
+ *
+ * Returns as kn_arena_alloc; NULL also for another `align`. Cost: as kn_arena_alloc, and what alignment leaves
+ * free before. Ownership, threads: as kn_arena_alloc.
+ */
+KN_NODISCARD void *kn_arena_aligned_alloc(KnArena *arena, size_t align, size_t size);
+
+/**
+ * Resizes an allocation of `old` bytes: where it lies if it shrinks, or if it is the last one of the arena and no
+ * mark was made since; else as a copy. NULL `at`: kn_arena_alloc.
+ *
+ * Returns the allocation, at its old or a new address; NULL as kn_arena_alloc: then it is as it was.
+ * Cost: O(1) in place, else O(old). Ownership, threads: as kn_arena_alloc.
+ */
+KN_NODISCARD void *kn_arena_resize(KnArena *arena, void *at, size_t old, size_t size);
+
+/**
+ * Copies a text into an arena. Returns the copy; NULL as kn_arena_alloc, and for a NULL text.
+ *
+ * Cost: O(length). Ownership, threads: as kn_arena_alloc. kn_arena_printf is in knoll/format.h.
+ */
+KN_NODISCARD char *kn_arena_strdup(KnArena *arena, const char *text);
+
+/**
+ * Copies at most `most` bytes of a text, and a zero. Returns, cost, ownership, threads: as kn_arena_strdup.
+ */
+KN_NODISCARD char *kn_arena_strndup(KnArena *arena, const char *text, size_t most);
+
+/** Copies `size` bytes into an arena. Returns, cost, ownership, threads: as kn_arena_strdup. */
+KN_NODISCARD void *kn_arena_memdup(KnArena *arena, const void *from, size_t size);
+
+/**
+ * Whether an address lies in an arena's memory, or in that of a scope inside it.
+ *
+ * False for what is no arena. Cost: O(segments). Threads: exclusive.
+ */
+bool kn_arena_contains(const KnArena *arena, const void *at);
+
+/**
+ * The innermost open scope of a heap; NULL: none is open.
+ *
+ * Cost: O(1). Threads: exclusive.
+ */
+KN_NODISCARD KnArena *kn_arena_innermost(KnHeap *heap);
+
+/**
+ * The scope around a scope; NULL: it is the outermost, or stands free, or is none.
+ *
+ * Cost: O(1). Threads: exclusive.
+ */
+KN_NODISCARD KnArena *kn_arena_parent(const KnArena *arena);
+
+/**
+ * The name that an arena was given, "?" without one; NULL for what is no arena.
+ *
+ * Cost: O(1). Threads: exclusive.
+ */
+KN_NODISCARD const char *kn_arena_name(const KnArena *arena);
+
+/**
+ * Marks where an arena is now, to go back there with kn_arena_rewind. An arena that is none: a mark of nothing.
+ *
+ * Cost: O(1), no memory: a mark needs not be given back. Allocations made before grow by copies from now on.
+ * Threads: exclusive.
+ */
+KnArenaMark kn_arena_mark(const KnArena *arena);
+
+/**
+ * Goes back to a mark: what was allocated since ends as if it was left, and every block that was taken since
+ * goes back to the heap. Scopes inside a scope are left first.
+ *
+ * Returns KN_OK; KN_E_ORDER iff the mark is not this arena's, or no longer valid (a reset, or the last rewinding
+ * went back beyond it), or from one of the arena's callbacks: then nothing has changed.
+ * Cost: O(segments taken since), and as kn_arena_leave for the part. Threads: exclusive.
+ */
+KnStatus kn_arena_rewind(KnArena *arena, KnArenaMark mark);
+
+/**
+ * Adds a cleanup, which is run when the arena ends, before those that were added earlier.
+ *
+ * Returns KN_OK; KN_E_INVALID for a NULL node or function, or a node in an arena that may end before this one;
+ * KN_E_ORDER for what is no arena, or one that is ending.
+ * Cost: O(arenas). Ownership: the node stays yours and where it is until it was run. Threads: exclusive.
+ */
+KnStatus kn_arena_on_leave(KnArena *arena, KnCleanup *node);
+
+/**
+ * The numbers of an arena.
+ *
+ * Returns KN_OK; KN_E_INVALID for a NULL `out`; KN_E_ORDER for what is no arena.
+ * Cost: O(scopes around). Threads: exclusive.
+ */
+KnStatus kn_arena_stats(const KnArena *arena, KnArenaStats *out);
+
+/**
+ * Makes a weak slot refer to something in an arena: not an escape, and NULL as soon as its target has gone. A
+ * NULL arena or target: to nothing.
+ *
+ * Returns KN_OK; KN_E_INVALID for a NULL slot, or a target that is not in the arena; KN_E_ORDER for an arena that
+ * is ending: then nothing has changed.
+ * Cost: O(arenas). Ownership: the slot stays yours, where it is, and all zero before its first use; make it
+ * refer to nothing before its memory goes (not needed if that is an arena's). Threads: exclusive.
+ */
+KnStatus kn_weak_set(KnWeakSlot *slot, KnArena *arena, void *target);
+
+/**
+ * Names words that may refer into arenas: global variables, tables. They are looked at when escapes are.
+ *
+ * Returns KN_OK; KN_E_INVALID for a NULL heap, node or start, or one that is not aligned as a pointer; KN_E_ORDER iff
+ * the node is named already.
+ * Cost: O(held). Ownership: the node and the words stay yours until kn_roots_remove. Threads: exclusive.
+ */
+KnStatus kn_roots_add(KnHeap *heap, KnRootRange *range);
+
+/**
+ * Takes named words out. Returns KN_OK; KN_E_INVALID iff they are not named. Cost, threads: as kn_roots_add.
+ */
+KnStatus kn_roots_remove(KnHeap *heap, KnRootRange *range);
+
+/* ==============================================================================================
+ * Counted cells in arenas: made there, kept from there, copied out.
+ *
+ * GC_ref and GC_unref do nothing to such a cell, GC_refcount answers as for an immortal one. It may refer to
+ * cells outside: those references count, and are released when the arena ends. References to it from outside
+ * belong into slots that GC_assign writes, so that leaving knows of them.
+ * =========================================================================================== */
+
+/**
+ * Makes a cell of a type in an arena: zeroed, aligned to 8.
+ *
+ * Returns NULL iff kn_arena_alloc would, or the type is none, shared or resident (the error hook is told).
+ * Cost: O(size); 8 bytes, and 8 more if the type has references or callbacks. Ownership: the arena's. Threads:
+ * exclusive.
+ */
+KN_NODISCARD void *GC_newIn(KnArena *arena, KnTypeId id);
+
+/**
+ * Makes a cell as GC_newIn does, with a payload of `bytes` bytes, or of the type's size if that is more.
+ *
+ * Returns, ownership, threads: as GC_newIn. Cost: 16 bytes more on 64-bit targets, 8 on 32-bit ones.
+ */
+KN_NODISCARD void *GC_newSizedIn(KnArena *arena, KnTypeId id, size_t bytes);
+
+/**
+ * Makes a cell as GC_newSizedIn does, and notes the place in the program that made it, for reports of escapes:
+ * see GC_newInHere.
+ *
+ * Returns, ownership, threads: as GC_newIn. Cost: as GC_newSizedIn.
+ */
+KN_NODISCARD void *GC_newInAt(KnArena *arena, KnTypeId id, size_t bytes, const char *site);
+
+/**
+ * Makes an ordinary cell outside that goes when the arena ends, unless kn_arena_keep keeps it.
+ *
+ * Returns the cell, whose count of 1 is the arena's; NULL iff GC_new would, or the arena is none or ending, or
+ * the node lies in an arena that may end before (the error hook is told).
+ * Cost: as GC_new, and O(arenas). Ownership: the node stays yours and where it is until the cell was kept or the
+ * arena has ended. Threads: exclusive.
+ */
+KN_NODISCARD void *GC_newTentative(KnArena *arena, KnTypeId id, KnTentative *node);
+
+/**
+ * Keeps a tentative object: the arena's reference is the caller's now, nothing is copied.
+ *
+ * Returns the cell; NULL iff there is none, it was kept, or it has gone with its arena.
+ * Cost: O(1). Ownership: the reference is the caller's. Threads: exclusive.
+ */
+void *kn_arena_keep(KnTentative *node);
+
+/**
+ * Copies a cell out of an arena, with all in the arena that it leads to; what is shared or circular there is so
+ * in the copy. References that lead outside lead to the same cells.
+ *
+ * Returns KN_OK with the copy in `*out`: an ordinary cell with a count of 1. KN_E_NO_MEMORY; KN_E_UNSUPPORTED iff a
+ * cell is of a type with destroy or trace, of which only its own code could make a copy; KN_E_FOREIGN iff `root`
+ * is no cell of this arena; KN_E_ORDER for what is no arena; KN_E_INVALID for a NULL `out`. Then nothing has changed.
+ * Cost: O(cells + references); three words of the heap a cell during the call. Ownership: the count is the
+ * caller's. Threads: exclusive. Source: forwarding as in Cheney 1970.
+ */
+KnStatus kn_arena_promote(KnArena *arena, void *root, void **out);
+
+/* ---- Allocating in an arena in line: the same as kn_arena_alloc, without a call in the usual case. */
+
+/* What an arena's record starts with. */
+typedef struct KnArenaTop {
+  char *at;
+  char *end;
+} KnArenaTop;
+
+/* kn_arena_alloc in line; `arena` is a living arena. */
+static inline void *kn_arena_allocInline(KnArena *arena, size_t size)
+{
+  KnArenaTop *top = (KnArenaTop *)(void *)arena;
+  char *at = top->at;
+  if (size > (size_t)(top->end - at)) {
+    return kn_arena_alloc(arena, size);
+  }
+  top->at = at + ((size + 7u) & ~(size_t)7u);
+  return at;
+}
+
+/* "file:line" where it stands: the site for GC_newInAt. */
+#define KN_TEXT_OF(token) #token
+#define KN_TEXT(token) KN_TEXT_OF(token)
+#define KN_HERE __FILE__ ":" KN_TEXT(__LINE__)
+
+/* GC_newIn with the place in the program where it stands. */
+#define GC_newInHere(arena, type) GC_newInAt((arena), (type), 0, KN_HERE)
 
 /* ==============================================================================================
  * Insight: verifying, walking, and showing a heap.

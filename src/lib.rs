@@ -27,6 +27,8 @@
 
 #![no_std]
 
+#[cfg(feature = "arena")]
+pub mod arena;
 pub mod capi;
 #[cfg(feature = "counted")]
 pub mod counted;
@@ -34,6 +36,8 @@ pub mod heap;
 #[cfg(unix)]
 mod hosted;
 mod insight;
+#[cfg(any(feature = "arena", feature = "counted"))]
+mod memory;
 mod port;
 
 /// An archive or shared object of its own must say what a panic does; there is no path to it.

@@ -53,6 +53,11 @@ static inline void GC_unrefInline(void *object)
 static inline void GC_assignInline(void **slot, void *object)
 {
   void *before = *slot;
+  if ((object != NULL && (int32_t)kn_cell_load(object) < 0) || (before != NULL && (int32_t)kn_cell_load(before) < 0)) {
+    /* One of them may lie in an arena: then the slot matters. */
+    GC_assign(slot, object);
+    return;
+  }
   GC_refInline(object);
   *slot = object;
   GC_unrefInline(before);
@@ -62,10 +67,10 @@ static inline void GC_assignInline(void **slot, void *object)
 static inline void *GC_moveInline(void **slot)
 {
   void *object = *slot;
-  *slot = NULL;
   if (object != NULL && (int32_t)kn_cell_load(object) < 0) {
-    GC_moveSpecial(object);
+    return GC_move(slot);
   }
+  *slot = NULL;
   return object;
 }
 

@@ -16,7 +16,7 @@ pub type KnErrorFn = Option<unsafe extern "C" fn(status: KnStatus, at: *const c_
 /// Cost: O(1). Thread and interrupt rule: any thread, any time.
 #[no_mangle]
 pub extern "C" fn kn_status_str(status: i32) -> *const c_char {
-    const ALL: [KnStatus; 8] = [
+    const ALL: [KnStatus; 12] = [
         KnStatus::Ok,
         KnStatus::Invalid,
         KnStatus::NoMemory,
@@ -25,6 +25,10 @@ pub extern "C" fn kn_status_str(status: i32) -> *const c_char {
         KnStatus::Corrupt,
         KnStatus::Order,
         KnStatus::Unsupported,
+        KnStatus::Escape,
+        KnStatus::Budget,
+        KnStatus::Fragmented,
+        KnStatus::Resident,
     ];
     let known = ALL.iter().find(|known| **known as i32 == status);
     known.map_or(c"unknown status", |known| known.name()).as_ptr()

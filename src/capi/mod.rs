@@ -26,6 +26,12 @@ pub mod grain;
 #[cfg(all(target_arch = "wasm32", feature = "grain"))]
 pub mod grain_wasm;
 
+#[cfg(feature = "arena")]
+pub mod arena;
+
+#[cfg(all(feature = "arena", feature = "counted"))]
+pub mod arena_cells;
+
 pub mod insight;
 
 pub mod witness;

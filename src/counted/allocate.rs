@@ -154,7 +154,7 @@ impl Counted {
     ///
     /// # Safety
     /// As [`Counted::new_cell`].
-    unsafe fn knows(this: *mut Self, id: KnTypeId) -> bool {
+    pub(super) unsafe fn knows(this: *mut Self, id: KnTypeId) -> bool {
         // SAFETY: as there.
         let known = id != 0 && unsafe { id < (*this).types || Self::catch_up(this, id) };
         if !known {
@@ -179,6 +179,22 @@ impl Counted {
                 object = Self::find_place(this, id, class, payload);
             }
             object
+        }
+    }
+
+    /// As [`Counted::new_sized`], without running code of the program's: no collection, no lazy work.
+    ///
+    /// # Safety
+    /// As there, with a type of this state that is not shared.
+    #[cfg(feature = "arena")]
+    pub(super) unsafe fn new_quietly(this: *mut Self, id: KnTypeId, payload: usize) -> *mut u8 {
+        // SAFETY: as there.
+        unsafe {
+            let record = Self::record(this, id);
+            if payload > Record::size(record).next_multiple_of(8) {
+                Record::vary(record, &raw mut (*this).empty);
+            }
+            Self::find_place(this, id, class_of(payload + HEADER), payload)
         }
     }
 

@@ -15,12 +15,12 @@ use core::sync::atomic::Ordering;
 
 use super::cell::{header, link, COUNT, DEAD, ONE, ROOT, SEARCHED, SPECIAL, STATE};
 use super::count::is_living;
-use super::memory;
 use super::pages::owner;
 use super::search::Phase;
 use super::settings::KnGcStats;
 use super::state::Counted;
 use crate::heap::KnStatus;
+use crate::memory;
 
 impl Counted {
     /// Verifies everything: `Ok` or `Corrupt`. In a callback the references are left out.

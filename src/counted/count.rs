@@ -147,6 +147,10 @@ unsafe fn owned(object: *const u8, what: &'static core::ffi::CStr) -> bool {
     #[cfg(unix)]
     // SAFETY: the caller's word.
     unsafe {
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return true;
+        }
         let state = owner(object);
         if !state.is_null() && (*state).source.heap().is_null() && state.cast() != port::process_counted() {
             port::report(KnStatus::Order, object, what);
@@ -296,17 +300,116 @@ pub unsafe fn special_release(object: *mut u8) {
 /// `slot` holds null or a reference that it owns; `object` is null or a cell.
 #[inline(always)]
 pub unsafe fn assign(slot: *mut *mut u8, object: *mut u8) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller's word. What is out of the ordinary is done from the start elsewhere, as the last thing
+    // here: so there is no frame.
     unsafe {
         if !object.is_null() {
-            if !is_cell(object, c"GC_assign") {
-                return;
+            let unaligned = CHECKED && object.addr() & 7 != 0;
+            if unaligned || CHECKED && !sealed(object) {
+                return assign_slowly(slot, object);
             }
-            count_up(object);
+            let word = load_word(object).wrapping_add(ONE) & !PURPLE;
+            if (word as i32) < 0 {
+                return assign_slowly(slot, object);
+            }
+            (*header(object)).word = word;
         }
         let before = slot.read();
         slot.write(object);
-        release(before);
+        if before.is_null() {
+            return;
+        }
+        if CHECKED && !(before.addr() & 7 == 0 && sealed(before)) {
+            return release_slowly(before);
+        }
+        count_down_from(slot, before);
+    }
+}
+
+/// # Safety
+/// As [`release`].
+#[cold]
+#[inline(never)]
+unsafe fn release_slowly(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe { release(object) }
+}
+
+/// As [`assign`], whatever the cell is.
+///
+/// # Safety
+/// As there.
+#[cold]
+#[inline(never)]
+unsafe fn assign_slowly(slot: *mut *mut u8, object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !is_cell(object, c"GC_assign") {
+            return;
+        }
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            crate::arena::KnArena::stored(slot, object);
+        }
+        count_up(object);
+        let before = slot.read();
+        slot.write(object);
+        if !before.is_null() && is_cell(before, c"GC_assign") {
+            count_down_from(slot, before);
+        }
+    }
+}
+
+/// One reference less to a cell that a slot referred to.
+///
+/// # Safety
+/// `object` is a cell; the slot has been written.
+#[inline(always)]
+unsafe fn count_down_from(slot: *mut *mut u8, object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let before = load_word(object);
+        if (before as i32) < 2 * ONE as i32 {
+            return special_release_from(slot, object);
+        }
+        let word = before - ONE;
+        (*header(object)).word = word | PURPLE;
+        if word & (ROOT | ACYCLIC) == 0 {
+            first_root(object);
+        }
+    }
+}
+
+/// As [`special_release`], for a reference that a slot held.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn special_release_from(slot: *mut *mut u8, object: *mut u8) {
+    let _ = slot;
+    // SAFETY: the caller's word.
+    unsafe {
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return crate::arena::KnArena::overwritten(slot, object);
+        }
+        special_release(object);
+    }
+}
+
+/// A cell that is being destroyed held a reference to one that is not ordinary.
+///
+/// # Safety
+/// As [`special_release`].
+#[cold]
+pub(super) unsafe fn special_drop(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe {
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return crate::arena::KnArena::dropped(object);
+        }
+        special_release(object);
     }
 }
 
@@ -321,6 +424,11 @@ pub unsafe fn take(slot: *mut *mut u8) -> *mut u8 {
         let object = slot.read();
         slot.write(null_mut());
         if !object.is_null() && (load_word(object) as i32) < 0 {
+            #[cfg(feature = "arena")]
+            if super::scoped::is_scoped(object) {
+                crate::arena::KnArena::overwritten(slot, object);
+                return object;
+            }
             special_take(object);
         }
         object
@@ -420,6 +528,11 @@ pub unsafe fn end(object: *mut u8) {
         let word = load_word(object);
         if word & (SPECIAL | STATE) == SHARED {
             return shared::give(object);
+        }
+        // It goes with its arena.
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped_word(word) {
+            return;
         }
         let this = owner(object);
         if word & DEAD == DEAD {

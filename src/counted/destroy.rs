@@ -27,13 +27,13 @@ use super::cell::{
     header, link, load_word, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE,
     SPECIAL, TYPE,
 };
-use super::count::{count_down, special_release};
-use super::memory;
+use super::count::{count_down, special_drop};
 use super::pages::{owner, SINGLE_LEAD};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::{by_callback, each_named, is_traced, Slot};
 use super::types::{Record, PLAIN, SIMPLE};
+use crate::memory;
 
 /// Dead cells that a call holds on its stack before they wait in the list.
 const NEAR: usize = 16;
@@ -175,7 +175,11 @@ impl Counted {
                     let word = load_word(child);
                     // The last reference to an ordinary cell that is no root.
                     if word & !(PURPLE | ACYCLIC) != ONE {
-                        count_down(child);
+                        if word & SPECIAL != 0 {
+                            special_drop(child);
+                        } else {
+                            count_down(child);
+                        }
                     } else if count < NEAR {
                         // One reference too few counted, and it comes here twice: then it is refused.
                         (*header(child)).word = RUNNING;
@@ -269,7 +273,7 @@ impl Counted {
                 if word >= ONE {
                     return Self::wait(owner(child), child);
                 }
-                return special_release(child);
+                return special_drop(child);
             }
             count_down(child);
         }

@@ -45,9 +45,10 @@ mod count;
 mod destroy;
 mod garbage;
 pub mod grain;
-mod memory;
 mod pages;
 mod roots;
+#[cfg(feature = "arena")]
+pub(crate) mod scoped;
 mod search;
 mod settings;
 mod shared;

@@ -21,11 +21,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::cell::{
     header, CellHeader, ACYCLIC, COUNT, DEAD, FINALISED, HEADER, IMMORTAL, ONE, RUNNING, SHARED, SINGLE,
 };
-use super::memory::Source;
 use super::pages::{single_of, Single, SINGLE_LEAD};
 use super::state::{current, Counted};
 use super::types::{KnType, KnTypeId, Record};
 use crate::heap::KnStatus;
+use crate::memory::Source;
 use crate::port;
 
 /// Counts above this are no longer counted.

@@ -20,13 +20,13 @@ use core::num::NonZeroUsize;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::memory::Source;
 use super::pages::{Page, Single, CLASSES};
 use super::roots::Roots;
 use super::search::Search;
 use super::settings::{KnGcConfig, Settings};
 use super::types::{Record, INFERRED};
 use crate::heap::KnHeap;
+use crate::memory::Source;
 use crate::port;
 
 /// The state of counted memory over one heap, or of one thread over the process heap.
@@ -77,9 +77,8 @@ pub struct Counted {
     pub(super) pending: usize,
     /// A call destroys or searches.
     pub(super) busy: bool,
-    /// Stack pointer of a callback under way, 0 when there is none, and a mark on its stack.
-    pub(super) frame: usize,
-    pub(super) mark: *const usize,
+    /// The callback under way, if any.
+    pub(super) callback: port::Callback,
     /// The cell whose destruction is under way.
     pub(super) running: *mut u8,
     pub(super) search: Search,

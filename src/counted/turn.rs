@@ -7,26 +7,17 @@
 //!   callback's finishes what was begun; nothing is done twice.
 //!
 //! ```text
-//!   stack (downwards)          state
-//!   | GC_unref    |            busy   a call destroys or searches
-//!   |  destroys … |
-//!   |  [mark x16] | <--------- mark   written around each call of a callback, and frame, the
-//!   |  destroy()  |                   stack pointer there; none: no callback runs
-//!   |   GC_unref  |  lower than frame, and the mark stands as it was written: a callback's call
-//!   |  main(), …  |  else the callback was jumped away from, and the stack is used anew
+//!   enter ---> destroys, searches … ---> leave
+//!     |            call(callback) --> program --> GC_unref --> enter: refused, the cell waits
+//!     |                                 | longjmp
+//!     +-- busy, but no callback is under way (port/callback.rs): recover, then as if nothing had been
 //! ```
-//! The mark is 16 words: the frames of other calls leave holes, but not so large ones. A callback must
-//! not switch to another stack and use the library there.
-//!
 //! Cost: two stores for a call that destroys; 32 stores around a callback.
 
 use core::ptr::null_mut;
 
 use super::state::Counted;
-use crate::port;
-
-/// Words of a mark.
-const MARK: usize = 16;
+use crate::port::Callback;
 
 impl Counted {
     /// Whether this call may destroy and search: none further up does. What one left undone that was
@@ -93,49 +84,18 @@ impl Counted {
     /// # Safety
     /// As [`Counted::enter`].
     pub(super) unsafe fn is_inside(this: *mut Self) -> bool {
-        // SAFETY: the caller's word. The mark lies above the stack pointer, on the stack or in what was its
-        // use before.
-        unsafe {
-            if !(*this).busy || (*this).frame == 0 {
-                return (*this).busy;
-            }
-            let here = port::stack_pointer();
-            if here == 0 {
-                // It can't be had here: then nobody jumps.
-                return true;
-            }
-            let token = Self::token(this);
-            here < (*this).frame && (0..MARK).all(|n| (*this).mark.wrapping_add(n).read_volatile() == token)
-        }
+        // SAFETY: the caller's word.
+        unsafe { (*this).busy && (!(*this).callback.is_noted() || Callback::is_under_way(&raw const (*this).callback)) }
     }
 
     /// Runs code of the program's.
     ///
     /// # Safety
     /// As [`Counted::enter`]; the state is as the next call may find it.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) unsafe fn call(this: *mut Self, callback: impl FnOnce()) {
-        let mut mark = [0usize; MARK];
-        let at = mark.as_mut_ptr();
         // SAFETY: the caller's word.
-        unsafe {
-            let above = ((*this).frame, (*this).mark);
-            for n in 0..MARK {
-                at.wrapping_add(n).write_volatile(Self::token(this));
-            }
-            (*this).mark = at;
-            (*this).frame = port::stack_pointer().max(1);
-            callback();
-            ((*this).frame, (*this).mark) = above;
-            for n in 0..MARK {
-                at.wrapping_add(n).write_volatile(0);
-            }
-        }
-    }
-
-    /// What a mark says.
-    fn token(this: *mut Self) -> usize {
-        this.addr() ^ 0x5A5A_5A5A
+        unsafe { Callback::run(&raw mut (*this).callback, callback) }
     }
 
     /// Puts right what a callback left that jumped away.
@@ -145,7 +105,7 @@ impl Counted {
     unsafe fn recover(this: *mut Self) {
         // SAFETY: the running cell is one that waits to be finished.
         unsafe {
-            (*this).frame = 0;
+            (*this).callback.forget();
             let object = (*this).running;
             (*this).running = null_mut();
             if !object.is_null() && !Self::revive(this, object) {

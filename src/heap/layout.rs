@@ -100,6 +100,10 @@ pub struct KnHeap {
     /// What `counted` keeps for the heap, in the first region's control block; null until first needed.
     /// The heap never looks behind it.
     pub(crate) counted: *mut c_void,
+    /// The innermost scope of `arena`; null: none is open.
+    pub(crate) scope: *mut c_void,
+    /// What `arena` keeps a list of for the heap: free-standing arenas, resident blocks, named roots.
+    pub(crate) held: *mut c_void,
 }
 
 /// Used granules and used blocks in one word, so that one addition counts both and one

@@ -22,6 +22,7 @@
 //!   map.rs      layout: no header, a map beside the blocks     (up to 510 KB)
 //!   header.rs   layouts: 4-byte and 8-byte headers             (up to 256 KB, 32 GB)
 //!   check.rs    verifying, walking, statistics
+//!   front.rs    a used block's start moved, for scopes
 //!   fingerprint.rs  one number for all used blocks
 //!   guard.rs    what `checks-full` adds
 //!   global.rs   Heap: the same for Rust programs
@@ -38,6 +39,8 @@ mod bits;
 mod check;
 mod fingerprint;
 mod found;
+#[cfg(feature = "arena")]
+mod front;
 mod global;
 mod guard;
 mod header;

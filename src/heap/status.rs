@@ -23,6 +23,14 @@ pub enum KnStatus {
     Order = -6,
     /// This build or this region does not offer what was asked.
     Unsupported = -7,
+    /// References from outside lead into a scope.
+    Escape = -8,
+    /// A scope, or one around it, may not hold that much.
+    Budget = -9,
+    /// Free memory lies in pieces, more than was allowed.
+    Fragmented = -10,
+    /// Always-active data refers to data that is not.
+    Resident = -11,
 }
 
 impl KnStatus {
@@ -37,6 +45,10 @@ impl KnStatus {
             KnStatus::Corrupt => c"heap corrupted",
             KnStatus::Order => c"wrong order",
             KnStatus::Unsupported => c"not supported",
+            KnStatus::Escape => c"references escape",
+            KnStatus::Budget => c"over budget",
+            KnStatus::Fragmented => c"memory is fragmented",
+            KnStatus::Resident => c"resident data refers to other data",
         }
     }
 }

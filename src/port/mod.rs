@@ -25,9 +25,11 @@
 //! A report, a slot access: a few loads. Bare metal: some ten instructions around each call on the
 //! default heap to mask interrupts, and ten words of statics.
 
+#[cfg(any(feature = "arena", feature = "counted"))]
+mod callback;
 mod exclusive;
 mod hook;
-#[cfg(feature = "counted")]
+#[cfg(any(feature = "arena", feature = "counted"))]
 mod stack;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
@@ -46,21 +48,27 @@ use wasm as platform;
 #[cfg(not(unix))]
 pub(crate) mod manual;
 
+#[cfg(any(feature = "arena", feature = "counted"))]
+pub(crate) use callback::Callback;
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
 #[cfg(feature = "counted")]
 pub(crate) use platform::counted;
 #[cfg(any(unix, feature = "counted"))]
 pub(crate) use platform::set_counted;
+#[cfg(all(feature = "arena", not(unix)))]
+pub(crate) use platform::with_default;
 pub(crate) use platform::{default_heap, set_lock, use_heap};
-#[cfg(feature = "counted")]
-pub(crate) use stack::stack_pointer;
+#[cfg(any(feature = "arena", feature = "counted"))]
+use stack::stack_pointer;
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{
     discard, map, page_bytes, process_lock, remap, thread_heap, unmap, with_lock, Busy, Errno, Span,
 };
+#[cfg(all(unix, feature = "arena"))]
+pub(crate) use unix::{held, scope, set_held, set_scope};
 #[cfg(all(unix, feature = "counted"))]
 pub(crate) use unix::{identity, over_process_heap, process_counted, set_process_counted, Futex, Key};
 

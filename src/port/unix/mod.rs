@@ -1,4 +1,4 @@
-//! Unix: memory from mmap, one lock that survives fork, three pointers for each thread.
+//! Unix: memory from mmap, one lock that survives fork, five pointers for each thread.
 //!
 //! - [`thread_heap`] is the calling thread's own default heap: null until [`use_heap`], so a thread
 //!   that never asks shares the process heap of `hosted`.
@@ -30,6 +30,8 @@ pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
 #[cfg(feature = "counted")]
 pub(crate) use thread::{counted, identity, process_counted, set_process_counted};
 pub(crate) use thread::{heap as thread_heap, set_counted};
+#[cfg(feature = "arena")]
+pub(crate) use thread::{held, scope, set_held, set_scope};
 
 use core::ptr::null_mut;
 

@@ -1,5 +1,5 @@
-//! Three pointers for each thread: its default heap, the counted state in use, and its counted state
-//! over the process heap. And who a thread is.
+//! Five pointers for each thread: its default heap, the counted state in use, its counted state over the
+//! process heap, and its scopes and what else it holds there. And who a thread is.
 //!
 //! - Reading never allocates, never calls the loader and works before the C library is set up.
 //! - A new thread reads null.
@@ -8,10 +8,12 @@
 //!   +0  HEAP      its own default heap; null: the process heap
 //!   +8  COUNTED   the counted state of that heap, so that nothing has to be asked on the way
 //!   +16 PROCESS   its state over the process heap, kept while it has a heap of its own
+//!   +24 SCOPE     its innermost scope over the process heap
+//!   +32 HELD      its arenas, resident blocks and named roots there
 //! ```
 //! On x86-64 and aarch64 Linux they are a symbol of initial-exec thread-local storage, declared and
 //! accessed by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
-//! through `__tls_get_addr`, which may call malloc. 24 bytes with alignment 8 stay far below the
+//! through `__tls_get_addr`, which may call malloc. 40 bytes with alignment 8 stay far below the
 //! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, pthread keys do it.
 //!
 //! Cost: two instructions to read (x86-64); one call with a pthread key.
@@ -30,15 +32,15 @@ mod slot {
         ".type knoll_thread_0_1,@object",
         ".p2align 3",
         "knoll_thread_0_1:",
-        ".zero 24",
-        ".size knoll_thread_0_1,24",
+        ".zero 40",
+        ".size knoll_thread_0_1,40",
         ".popsection",
     );
 
     #[inline(always)]
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
         let value: *mut c_void;
-        // SAFETY: reads this thread's copy of the symbol above, which has three words.
+        // SAFETY: reads this thread's copy of the symbol above, which has five words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -53,7 +55,7 @@ mod slot {
 
     #[inline(always)]
     pub(super) fn set<const WORD: usize>(value: *mut c_void) {
-        // SAFETY: writes this thread's copy of the symbol above, which has three words.
+        // SAFETY: writes this thread's copy of the symbol above, which has five words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -90,8 +92,8 @@ mod slot {
         ".type knoll_thread_0_1,@object",
         ".p2align 3",
         "knoll_thread_0_1:",
-        ".zero 24",
-        ".size knoll_thread_0_1,24",
+        ".zero 40",
+        ".size knoll_thread_0_1,40",
         ".popsection",
     );
 
@@ -115,7 +117,7 @@ mod slot {
 
     #[inline(always)]
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
-        // SAFETY: this thread's own copy, which lives as long as the thread and has three words.
+        // SAFETY: this thread's own copy, which lives as long as the thread and has five words.
         unsafe { *address().add(WORD) }
     }
 
@@ -147,8 +149,8 @@ mod slot {
     use core::sync::atomic::Ordering;
 
     /// The words, and behind them the round of destructors that the thread's end has come to.
-    static KEYS: [Key; 4] = [const { Key::new() }; 4];
-    const ROUND: usize = 3;
+    static KEYS: [Key; 6] = [const { Key::new() }; 6];
+    const ROUND: usize = 5;
     /// Rounds in which destructors, whose order nobody knows, find the words as they were.
     const LAST: usize = 3;
 
@@ -205,6 +207,10 @@ use core::ffi::c_void;
 const HEAP: usize = 0;
 const COUNTED: usize = 1;
 const PROCESS: usize = 2;
+#[cfg(feature = "arena")]
+const SCOPE: usize = 3;
+#[cfg(feature = "arena")]
+const HELD: usize = 4;
 
 /// The calling thread's own default heap, or null.
 #[inline(always)]
@@ -244,6 +250,32 @@ pub(crate) fn set_process_counted(state: *mut c_void) {
     if heap().is_null() {
         set_counted(state);
     }
+}
+
+/// The calling thread's innermost scope over the process heap; null: none.
+#[cfg(feature = "arena")]
+#[inline(always)]
+pub(crate) fn scope() -> *mut c_void {
+    slot::get::<SCOPE>()
+}
+
+/// Notes the calling thread's innermost scope over the process heap.
+#[cfg(feature = "arena")]
+#[inline(always)]
+pub(crate) fn set_scope(scope: *mut c_void) {
+    slot::set::<SCOPE>(scope);
+}
+
+/// What the calling thread holds over the process heap; null: nothing.
+#[cfg(feature = "arena")]
+pub(crate) fn held() -> *mut c_void {
+    slot::get::<HELD>()
+}
+
+/// Notes what the calling thread holds over the process heap.
+#[cfg(feature = "arena")]
+pub(crate) fn set_held(held: *mut c_void) {
+    slot::set::<HELD>(held);
 }
 
 /// An even number that no other living thread has, never 0; a child of fork keeps its parent thread's.

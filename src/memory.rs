@@ -1,4 +1,4 @@
-//! Where counted memory comes from: a heap, or on an operating system the process heap.
+//! Where a lifetime takes its memory from: a heap, or on an operating system the process heap.
 //!
 //! * A heap that the thread made its own is used as it is, without a lock.
 //! * The default heap of bare metal and WebAssembly, and the process heap, are used through the
@@ -17,6 +17,16 @@ use crate::port::manual as process;
 pub(crate) struct Source(*mut KnHeap);
 
 impl Source {
+    /// Memory of a heap that may be the process heap.
+    #[cfg(feature = "arena")]
+    pub fn of(heap: *mut KnHeap) -> Source {
+        #[cfg(unix)]
+        if heap == crate::hosted::process_heap() {
+            return Source(core::ptr::null_mut());
+        }
+        Source(heap)
+    }
+
     /// Memory of `heap`; null: the process heap.
     pub fn new(heap: *mut KnHeap) -> Source {
         Source(heap)
@@ -69,6 +79,64 @@ impl Source {
             }
             KnHeap::realloc(self.0, at, bytes)
         }
+    }
+
+    /// A block of `bytes` from the heap's top end, or null. The process heap has none: its blocks lie anywhere.
+    ///
+    /// # Safety
+    /// As [`Source::take`].
+    #[cfg(feature = "arena")]
+    pub unsafe fn take_top(self, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            #[cfg(unix)]
+            if self.locked() {
+                return process::malloc(bytes);
+            }
+            self.with_heap(|heap| KnHeap::malloc_top(heap, bytes))
+        }
+    }
+
+    /// A block with at least `bytes` more before its start: its new start, or null, when it is as it was.
+    ///
+    /// # Safety
+    /// As [`Source::take`]; `at` is a block from here.
+    #[cfg(feature = "arena")]
+    pub unsafe fn extend_front(self, at: *mut u8, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            #[cfg(unix)]
+            if self.locked() {
+                return core::ptr::null_mut();
+            }
+            self.with_heap(|heap| KnHeap::extend_front(heap, at, bytes))
+        }
+    }
+
+    /// Gives back at most `bytes` bytes from a block's start: its new start, or null, when it is as it was.
+    ///
+    /// # Safety
+    /// As [`Source::give`].
+    #[cfg(feature = "arena")]
+    pub unsafe fn retract_front(self, at: *mut u8, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            #[cfg(unix)]
+            if self.locked() {
+                return core::ptr::null_mut();
+            }
+            self.with_heap(|heap| KnHeap::retract_front(heap, at, bytes))
+        }
+    }
+
+    /// Runs `work` on the heap, under the default heap's lock if it is that.
+    #[cfg(feature = "arena")]
+    fn with_heap<R>(self, work: impl FnOnce(*mut KnHeap) -> R) -> R {
+        #[cfg(not(unix))]
+        if self.locked() {
+            return crate::port::with_default(work);
+        }
+        work(self.0)
     }
 
     /// Gives a block back.

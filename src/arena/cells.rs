@@ -1,0 +1,165 @@
+//! Counted cells in arenas: made, and told apart from those outside.
+//!
+//! Guarantees
+//! * A cell in an arena is zeroed, aligned to 8, and costs no count and no collection.
+//! * A cell without references and callbacks costs its header; others a link as well, so that what they refer
+//!   to outside is released when the arena ends, and their destroy is called.
+//! * An assignment of a cell to a slot that outlives it is counted; one that takes it out is counted back.
+//!
+//! ```text
+//!   slot in the same arena, or in a scope entered later:   inside, not counted
+//!   any other slot:                                        an escape
+//! ```
+//! Cost: O(size) to make; an assignment with a cell of an arena O(scopes inside it), O(1) in its own segment.
+
+use core::ffi::c_char;
+use core::ptr::null_mut;
+
+use super::arena::{innermost, HOOKS, LEAVING, SCOPE, UNSURE};
+use super::config::{KN_ARENA_CHECK_STORES, KN_ARENA_SITES};
+use super::segment::Segment;
+use super::KnArena;
+use crate::counted::scoped::{self, Shape};
+use crate::heap::KnStatus;
+use crate::port;
+
+impl KnArena {
+    /// A new cell of a type, with at least `bytes` bytes of payload; null without memory, for a type that is
+    /// none or can't be here, or when the arena is ending.
+    ///
+    /// # Safety
+    /// `this` is null or an arena's memory; `site` is null or a text that lives for ever.
+    #[inline]
+    pub unsafe fn new_cell(this: *mut Self, id: u32, bytes: usize, site: *const c_char) -> *mut u8 {
+        // SAFETY: the caller's word; the cell lies in new memory of the arena.
+        unsafe {
+            if !Self::is_alive(this) || Self::has(this, LEAVING) {
+                Self::refuse(this, c"GC_newIn: no arena, or one that is ending");
+                return null_mut();
+            }
+            let sites = !site.is_null() && cfg!(target_pointer_width = "64") || (*this).flags & KN_ARENA_SITES != 0;
+            let Some(shape) = Shape::of((*this).source.heap(), id, bytes, sites) else { return null_mut() };
+            let mut again = false;
+            loop {
+                let at = Self::alloc(this, shape.bytes());
+                if at.is_null() {
+                    return at;
+                }
+                let cell = shape.make(at, (*this).segment.cast(), (*this).cells, site);
+                if !cell.is_null() {
+                    if shape.is_linked() {
+                        (*this).cells = cell;
+                        if shape.destroyed {
+                            (*this).state |= HOOKS;
+                        }
+                    }
+                    return cell;
+                }
+                // Too far into a very large segment: in another one, if it is the first time.
+                (*this).at = at;
+                if again || !Self::grow(this, shape.bytes(), 8) {
+                    return null_mut();
+                }
+                again = true;
+            }
+        }
+    }
+
+    /// Whether a slot lies inside the arena that a segment is of: there, or in a scope entered later.
+    ///
+    /// # Safety
+    /// `segment` is one of a living arena.
+    unsafe fn is_within(segment: *mut Segment, slot: usize) -> bool {
+        // SAFETY: the caller's word; scopes are alive.
+        unsafe {
+            let this = (*segment).arena;
+            if Self::spans(this, null_mut(), null_mut(), slot) {
+                return true;
+            }
+            if !Self::has(this, SCOPE) {
+                return false;
+            }
+            let mut inner = innermost((*this).source);
+            while !inner.is_null() && inner != this {
+                if Self::spans(inner, null_mut(), null_mut(), slot) {
+                    return true;
+                }
+                inner = (*inner).outer;
+            }
+            false
+        }
+    }
+
+    /// A cell of an arena is stored in a slot by GC_assign.
+    ///
+    /// # Safety
+    /// `cell` is a cell in an arena.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn stored(slot: *mut *mut u8, cell: *mut u8) {
+        // SAFETY: the way from a cell leads to its segment.
+        unsafe {
+            if scoped::forwarded(cell).is_some() {
+                return;
+            }
+            let segment = scoped::segment(cell).cast::<Segment>();
+            let this = (*segment).arena;
+            if !Self::is_alive(this) || Self::is_within(segment, slot.addr()) {
+                return;
+            }
+            (*this).escapes += 1;
+            if (*this).flags & KN_ARENA_CHECK_STORES != 0 {
+                port::report(KnStatus::Escape, slot.cast(), c"GC_assign: a reference into an arena, from outside");
+            }
+        }
+    }
+
+    /// A reference to a cell of an arena leaves a slot.
+    ///
+    /// # Safety
+    /// As [`KnArena::stored`].
+    pub(crate) unsafe fn overwritten(slot: *mut *mut u8, cell: *mut u8) {
+        // SAFETY: as there.
+        unsafe {
+            if scoped::forwarded(cell).is_some() {
+                return;
+            }
+            let segment = scoped::segment(cell).cast::<Segment>();
+            if Self::is_alive((*segment).arena) && !Self::is_within(segment, slot.addr()) {
+                Self::lost((*segment).arena);
+            }
+        }
+    }
+
+    /// A cell outside that held a reference to one in an arena is destroyed.
+    ///
+    /// # Safety
+    /// As [`KnArena::stored`].
+    pub(crate) unsafe fn dropped(cell: *mut u8) {
+        // SAFETY: as there.
+        unsafe {
+            if scoped::forwarded(cell).is_some() {
+                return;
+            }
+            let this = (*scoped::segment(cell).cast::<Segment>()).arena;
+            if Self::is_alive(this) {
+                Self::lost(this);
+            }
+        }
+    }
+
+    /// One reference from outside less.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    unsafe fn lost(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            match (*this).escapes {
+                // One that nobody counted: leaving has to look.
+                0 => (*this).state |= UNSURE,
+                escapes => (*this).escapes = escapes - 1,
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What happens to what is in an arena when it ends, or a part of it does.
+//!
+//! Guarantees
+//! * Everything is done once, the newest first: cleanups, then the destroy callbacks of cells, then
+//!   tentative objects and references to the outside are released, then what still refers inside is dealt
+//!   with (`escape.rs`), then weak slots become NULL.
+//! * Cleanups and callbacks find everything in the arena as it was; they may use every other memory, open
+//!   and leave scopes of their own, and can't keep the arena from ending.
+//! * One that jumps away leaves the arena ending: the next call that ends it goes on behind it.
+//! * The same holds for leaving, resetting, rewinding and destroying: no way out skips a cleanup.
+//!
+//! ```text
+//!   cleanups:  newest -> … -> | mark | -> …       a tail is what came after a mark; leaving: all
+//!   cells:     newest -> … -> | mark | -> …       linked: those that refer to others, or have a destroy
+//! ```
+//! Cost: O(1) when there is nothing of the kind; else O(cleanups + linked cells + their references).
+
+use core::ffi::c_void;
+
+#[cfg(feature = "counted")]
+use super::arena::HOOKS;
+use super::arena::{LEAVING, NODES, SCOPE, UNSURE, WHOLE};
+use super::config::{KnLeaveReport, KN_ARENA_CHECK_LEAVE};
+use super::segment::Place;
+use super::KnArena;
+use crate::heap::KnStatus;
+use crate::port::Callback;
+
+/// Something to be done when an arena ends; the memory is the program's, in the arena or not.
+#[repr(C)]
+pub struct KnCleanup {
+    /// The library's.
+    pub next: *mut KnCleanup,
+    /// Called once, with `context`.
+    pub run: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    /// Given to `run`.
+    pub context: *mut c_void,
+    /// The library's.
+    pub order: usize,
+}
+
+/// The part of an arena that ends: what came behind a place and after a mark.
+#[derive(Clone, Copy)]
+pub(super) struct Tail {
+    pub place: Place,
+    /// The number of the mark.
+    pub tick: usize,
+    /// It is all of the arena.
+    pub whole: bool,
+}
+
+impl Tail {
+    /// All of an arena.
+    ///
+    /// # Safety
+    /// `arena` is living.
+    pub unsafe fn whole(arena: *mut KnArena) -> Tail {
+        // SAFETY: the caller's word.
+        Tail { place: unsafe { KnArena::beginning(arena) }, tick: 0, whole: true }
+    }
+
+    /// Whether an address lies in it.
+    ///
+    /// # Safety
+    /// `arena` is the one that this is a tail of.
+    #[inline(always)]
+    pub unsafe fn spans(&self, arena: *const KnArena, address: usize) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { KnArena::spans(arena, self.place.segment, self.place.at, address) }
+    }
+}
+
+impl KnArena {
+    /// Adds a cleanup: `Ok`, or `Invalid` for a bad node, one in memory that may end before the arena too, `Order` for an arena that is no more or ending.
+    ///
+    /// # Safety
+    /// `this` is null or an arena's memory, `node` null or writable until it was run.
+    pub unsafe fn on_leave(this: *mut Self, node: *mut KnCleanup) -> KnStatus {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::is_alive(this) || Self::has(this, LEAVING) {
+                return Self::refuse(this, c"kn_arena_on_leave: no arena, or one that is ending");
+            }
+            if node.is_null() || (*node).run.is_none() || Self::ends_before(this, node.addr()) {
+                return KnStatus::Invalid;
+            }
+            (*node).next = (*this).cleanups;
+            (*node).order = (*this).tick;
+            (*this).cleanups = node;
+            KnStatus::Ok
+        }
+    }
+
+    /// Whether nothing but memory has to go.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    #[inline(always)]
+    pub(super) unsafe fn is_plain(this: *const Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let nothing = (*this).cleanups.is_null()
+                && (*this).cells.is_null()
+                && (*this).tentative.is_null()
+                && (*this).weak.is_null();
+            nothing
+                && (*this).escapes == 0
+                && (*this).flags & KN_ARENA_CHECK_LEAVE == 0
+                && !Self::has(this, UNSURE | NODES)
+        }
+    }
+
+    /// Runs code of the program's, and leaves the scopes that it left open inside this one.
+    ///
+    /// # Safety
+    /// `this` is a living arena whose state the next call may find.
+    unsafe fn run(this: *mut Self, callback: impl FnOnce()) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Callback::run(&raw mut (*this).callback, callback);
+            if Self::has(this, SCOPE) {
+                Self::leave_inner(this, &mut KnLeaveReport::new());
+            }
+        }
+    }
+
+    /// Whether the arena is being ended by a call further up.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(super) unsafe fn is_ending(this: *const Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { Self::has(this, LEAVING) && Callback::is_under_way(&raw const (*this).callback) }
+    }
+
+    /// Starts the end of a tail, or goes on with one that was jumped away from: no allocation is served from
+    /// now on.
+    ///
+    /// # Safety
+    /// `this` is a living arena that no call further up ends.
+    pub(super) unsafe fn begin_end(this: *mut Self, whole: bool) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Self::note_peak(this);
+            if !Self::has(this, LEAVING) {
+                (*this).hooks = (*this).cells;
+            }
+            (*this).callback.forget();
+            (*this).state |= LEAVING | if whole { WHOLE } else { 0 };
+            (*this).end = (*this).at;
+        }
+    }
+
+    /// Does all that is to be done before the memory of a tail goes.
+    ///
+    /// # Safety
+    /// [`KnArena::begin_end`] was called.
+    pub(super) unsafe fn end_tail(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
+        // SAFETY: nodes are the program's until they were run; linked cells are alive.
+        unsafe {
+            while !(*this).cleanups.is_null() && (tail.whole || (*(*this).cleanups).order >= tail.tick) {
+                let KnCleanup { next, run, context, .. } = (*this).cleanups.read();
+                (*this).cleanups = next;
+                report.cleanups += 1;
+                if let Some(run) = run {
+                    Self::run(this, || run(context));
+                }
+            }
+            #[cfg(feature = "counted")]
+            {
+                if Self::has(this, HOOKS) {
+                    Self::destroy_cells(this, tail, report);
+                }
+                Self::drop_tentative(this, tail, report);
+                Self::release_cells(this, tail, report);
+                if (*this).escapes != 0 || (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE) {
+                    Self::settle_escapes(this, tail, report);
+                }
+            }
+            #[cfg(not(feature = "counted"))]
+            if (*this).flags & KN_ARENA_CHECK_LEAVE != 0 {
+                Self::settle_escapes(this, tail, report);
+            }
+            if !(*this).weak.is_null() {
+                Self::clear_weak(this, tail, report);
+            }
+            if Self::has(this, NODES) {
+                Self::forget_nodes(this, tail);
+            }
+        }
+    }
+
+    /// Calls the destroy of each cell in the tail, the newest first.
+    ///
+    /// # Safety
+    /// As [`KnArena::end_tail`].
+    #[cfg(feature = "counted")]
+    unsafe fn destroy_cells(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
+        use crate::counted::scoped;
+        // SAFETY: linked cells are alive.
+        unsafe {
+            while !(*this).hooks.is_null() && tail.spans(this, (*this).hooks.addr()) {
+                let cell = (*this).hooks;
+                (*this).hooks = scoped::next(cell);
+                if let Some(destroy) = (*scoped::descriptor((*this).source.heap(), cell)).destroy {
+                    report.destroyed += 1;
+                    Self::run(this, || destroy(cell.cast()));
+                }
+            }
+        }
+    }
+
+    /// Releases what the cells of the tail refer to outside.
+    ///
+    /// # Safety
+    /// As [`KnArena::end_tail`].
+    #[cfg(feature = "counted")]
+    unsafe fn release_cells(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
+        use crate::counted::scoped;
+        let mut released = 0;
+        // SAFETY: linked cells are alive. A slot is null before its reference goes: this may be done again
+        // after a callback jumped away.
+        unsafe {
+            while !(*this).cells.is_null() && tail.spans(this, (*this).cells.addr()) {
+                let cell = (*this).cells;
+                let heap = (*this).source.heap();
+                let mut drop = |slot: *mut *mut u8| {
+                    let child = slot.read();
+                    if child.is_null() {
+                        return;
+                    }
+                    if scoped::is_scoped(child) {
+                        Self::overwritten(slot, child);
+                        slot.write(core::ptr::null_mut());
+                        return;
+                    }
+                    slot.write(core::ptr::null_mut());
+                    released += 1;
+                    Callback::run(&raw mut (*this).callback, || crate::counted::release(child));
+                };
+                scoped::each_named(heap, cell, &mut drop);
+                if scoped::is_traced(heap, cell) {
+                    Self::run(this, || scoped::each_traced(heap, cell, &mut drop));
+                }
+                (*this).cells = scoped::next(cell);
+                if (*this).hooks == cell {
+                    (*this).hooks = (*this).cells;
+                }
+            }
+        }
+        report.released += released;
+        // A release may have run the program's code.
+        // SAFETY: a living arena.
+        unsafe {
+            if Self::has(this, SCOPE) {
+                Self::leave_inner(this, &mut KnLeaveReport::new());
+            }
+        }
+    }
+}

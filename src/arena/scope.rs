@@ -1,0 +1,365 @@
+//! Scopes: entered and left like a stack, at the heap's top end.
+//!
+//! Guarantees
+//! * Want of memory, and a budget that is too small, show when a scope is entered: its presize is there.
+//! * After leaving, the heap's free map is that of entering, but for what was allocated outside meanwhile.
+//! * Leaving a scope leaves those inside it first. A wrong order is told and does no harm.
+//! * Everything is a plain call: after a longjmp, or an exception of a language, [`unwind`] leaves what was
+//!   jumped out of.
+//!
+//! ```text
+//!   | … free … | scope 3 | scope 2: in use … | scope 1: in use … | end of the heap
+//!                                 scope 3 carved out of what scope 2 has free:
+//!   | … free … | scope 2: in use | scope 3 ……… | scope 1: in use … |
+//! ```
+//! Cost: a block of the heap taken and given back, or neither for a scope that fits into its parent;
+//! leaving is O(blocks) when nothing but memory has to go.
+//!
+//! Source: regions as a stack (Tofte and Talpin, "Region-based Memory Management", 1997); two stacks in one
+//! memory for what stays and what goes.
+
+use super::arena::{innermost, set_innermost, CARVED, LEAVING, SCOPE, WHOLE};
+use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
+use super::end::Tail;
+use super::segment::{round, Segment, FIRST, LEAD};
+use super::KnArena;
+use crate::heap::{KnHeap, KnStatus};
+use crate::memory::Source;
+use crate::port;
+
+/// What an arena without a presize begins with, and the least that a scope in its parent's memory has.
+const BEGIN: usize = if cfg!(target_pointer_width = "64") { 2048 } else { 256 };
+
+/// Why a configuration can't be served, if so.
+pub(super) fn flaw(config: &KnArenaConfig) -> Option<KnStatus> {
+    if config.flags & !FLAGS != 0 || config.policy > KN_ESCAPE_REFUSE {
+        return Some(KnStatus::Invalid);
+    }
+    if config.budget != 0 && config.presize > config.budget {
+        return Some(KnStatus::Budget);
+    }
+    (config.presize > isize::MAX as usize / 2).then_some(KnStatus::NoMemory)
+}
+
+/// Bytes that an arena begins with.
+pub(super) fn beginning(config: &KnArenaConfig) -> usize {
+    if config.presize != 0 || config.flags & KN_ARENA_FIXED != 0 {
+        return round(config.presize);
+    }
+    match config.budget {
+        0 => BEGIN,
+        budget => BEGIN.min(budget & !7),
+    }
+}
+
+impl KnArena {
+    /// Enters a scope: `Ok` with the scope, `NoMemory`, `Budget` or `Invalid`; then nothing has changed.
+    ///
+    /// # Safety
+    /// `heap` is a live heap of this thread.
+    pub unsafe fn enter(heap: *mut KnHeap, config: &KnArenaConfig) -> Result<*mut KnArena, KnStatus> {
+        if let Some(status) = flaw(config) {
+            return Err(status);
+        }
+        // SAFETY: the caller's word; the memory is the scope's own, or what its parent has free.
+        unsafe {
+            let source = Source::of(heap);
+            let outer = innermost(source);
+            if !outer.is_null() && !Self::has(outer, LEAVING) {
+                let room = (*outer).end.addr() - (*outer).at.addr();
+                if room >= FIRST + beginning(config) {
+                    return Ok(Self::carve(outer, source, config));
+                }
+            }
+            let bytes = beginning(config);
+            if !outer.is_null() {
+                if let Some(refuser) = Self::refuser(outer, bytes) {
+                    Self::note_refusal(outer, refuser);
+                    return Err(KnStatus::Budget);
+                }
+            }
+            let start = Self::take_first(source, FIRST + bytes);
+            if start.is_null() {
+                return Err(KnStatus::NoMemory);
+            }
+            let this = start.wrapping_add(LEAD).cast::<KnArena>();
+            Self::found(this, source, config, SCOPE);
+            Self::begin(this, start.cast(), start.wrapping_add(FIRST + bytes), true);
+            (*this).outer = outer;
+            set_innermost(source, this);
+            if !outer.is_null() {
+                Self::charge(outer, (*this).held);
+                Self::tell_soft(this);
+            }
+            Ok(this)
+        }
+    }
+
+    /// The first block of a scope: at the top end, after a collection if memory is short.
+    ///
+    /// # Safety
+    /// As [`KnArena::enter`].
+    #[inline(always)]
+    unsafe fn take_first(source: Source, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let start = source.take_top(bytes);
+            #[cfg(feature = "counted")]
+            if start.is_null() {
+                if crate::counted::scoped::collect(source.heap()) {
+                    return source.take_top(bytes);
+                }
+            }
+            start
+        }
+    }
+
+    /// Makes a scope in what its parent's newest segment has free.
+    ///
+    /// # Safety
+    /// As [`KnArena::enter`]; there is room.
+    #[inline(always)]
+    unsafe fn carve(outer: *mut KnArena, source: Source, config: &KnArenaConfig) -> *mut KnArena {
+        // SAFETY: the caller's word. The parent serves nothing from there until the scope is left.
+        unsafe {
+            let start = (*outer).at;
+            let room = (*outer).end.addr() - start.addr() - FIRST;
+            let most = if config.flags & KN_ARENA_FIXED != 0 {
+                round(config.presize)
+            } else if config.budget != 0 {
+                config.budget & !7
+            } else {
+                room
+            };
+            let this = start.wrapping_add(LEAD).cast::<KnArena>();
+            Self::found(this, source, config, SCOPE | CARVED);
+            Self::begin(this, start.cast(), start.wrapping_add(FIRST + room.min(most)), false);
+            (*this).outer = outer;
+            (*outer).end = start;
+            set_innermost(source, this);
+            this
+        }
+    }
+
+    /// Leaves a scope, those inside it first.
+    ///
+    /// # Safety
+    /// `this` is null or memory that can be read; nothing in the scope is used afterwards.
+    pub unsafe fn leave(this: *mut Self, report: &mut KnLeaveReport) -> KnStatus {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::is_alive(this) {
+                report.status = Self::refuse(this, c"kn_arena_leave: no scope, or one that was left");
+                return report.status;
+            }
+            report.name = Self::name(this);
+            if !Self::has(this, SCOPE) {
+                report.status = Self::refuse(this, c"kn_arena_leave: a free-standing arena, for kn_arena_destroy");
+                return report.status;
+            }
+            report.status = KnStatus::Ok;
+            if innermost((*this).source) == this && !Self::has(this, LEAVING) && Self::is_plain(this) {
+                Self::leave_one(this, report);
+                return KnStatus::Ok;
+            }
+            report.status = Self::may_leave(this, report);
+            if report.status != KnStatus::Ok {
+                return report.status;
+            }
+            let inner = innermost((*this).source);
+            if inner != this {
+                report.other = Self::name(inner);
+                report.status = KnStatus::Order;
+                port::report(KnStatus::Order, this.cast(), c"kn_arena_leave: scopes inside it were open");
+                Self::leave_inner(this, report);
+            }
+            Self::leave_one(this, report);
+            report.status
+        }
+    }
+
+    /// Whether a scope and those inside may be left: not from one of their own callbacks, and not against their
+    /// policy.
+    ///
+    /// # Safety
+    /// `this` is one of the open scopes.
+    #[inline(never)]
+    unsafe fn may_leave(this: *mut Self, report: &mut KnLeaveReport) -> KnStatus {
+        // SAFETY: the caller's word.
+        unsafe {
+            let mut each = innermost((*this).source);
+            loop {
+                if Self::is_ending(each) {
+                    report.other = Self::name(each);
+                    return Self::refuse(each, c"kn_arena_leave: from a callback of a scope that is being left");
+                }
+                if each == this {
+                    break;
+                }
+                each = (*each).outer;
+            }
+            each = innermost((*this).source);
+            loop {
+                let refuses = (*each).config.policy == KN_ESCAPE_REFUSE && !Self::has(each, LEAVING);
+                if refuses && Self::has_escapes(each, report) {
+                    report.other = Self::name(each);
+                    return KnStatus::Escape;
+                }
+                if each == this {
+                    return KnStatus::Ok;
+                }
+                each = (*each).outer;
+            }
+        }
+    }
+
+    /// Leaves the scopes inside one.
+    ///
+    /// # Safety
+    /// `this` is one of the open scopes.
+    pub(super) unsafe fn leave_inner(this: *mut Self, report: &mut KnLeaveReport) {
+        // SAFETY: the caller's word.
+        unsafe {
+            loop {
+                let inner = innermost((*this).source);
+                if inner == this || inner.is_null() {
+                    return;
+                }
+                let mut own = KnLeaveReport::new();
+                Self::leave_one(inner, &mut own);
+                report.children += 1 + own.children;
+                report.cleanups += own.cleanups;
+                report.destroyed += own.destroyed;
+                report.released += own.released;
+                report.dropped += own.dropped;
+                if report.escapes == 0 && own.escapes != 0 {
+                    report.first = own.first;
+                }
+                report.counted += own.counted;
+                report.escapes += own.escapes;
+                report.nulled += own.nulled;
+                report.promoted += own.promoted;
+                report.weak += own.weak;
+            }
+        }
+    }
+
+    /// Leaves the innermost scope.
+    ///
+    /// # Safety
+    /// `this` is the innermost scope of its heap, and no call further up leaves it.
+    #[inline(always)]
+    unsafe fn leave_one(this: *mut Self, report: &mut KnLeaveReport) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Self::note_peak(this);
+            report.used = Self::used(this);
+            report.held = (*this).held;
+            if !Self::is_plain(this) || Self::has(this, LEAVING) {
+                Self::end_whole(this, report);
+            }
+            report.peak = (*this).peak;
+            report.suggested = round((*this).peak);
+            let outer = (*this).outer;
+            set_innermost((*this).source, outer);
+            if !outer.is_null() {
+                Self::return_to(this, outer);
+            }
+            Self::unseal(this);
+            Self::give_all(this);
+        }
+    }
+
+    /// All that [`KnArena::end_tail`] does, for the whole of an arena.
+    ///
+    /// # Safety
+    /// `this` is a living arena that no call further up ends.
+    #[inline(never)]
+    pub(super) unsafe fn end_whole(this: *mut Self, report: &mut KnLeaveReport) {
+        // SAFETY: the caller's word.
+        unsafe {
+            report.counted += (*this).escapes;
+            Self::begin_end(this, true);
+            Self::end_tail(this, Tail::whole(this), report);
+        }
+    }
+
+    /// Gives its parent back what a scope had of it, and tells it the peak.
+    ///
+    /// # Safety
+    /// `this` is the scope that is being left, `outer` its parent.
+    #[inline(always)]
+    unsafe fn return_to(this: *mut Self, outer: *mut KnArena) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let used = Self::used(outer);
+            (*outer).peak = (*outer).peak.max(used + FIRST + (*this).peak);
+            let mut from_heap = (*this).held;
+            if Self::has(this, CARVED) {
+                let segment = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
+                from_heap -= (*segment).limit.addr() - segment.addr() - FIRST;
+                let host = (*outer).segment;
+                // If the parent took another segment meanwhile, what lies here goes with the parent.
+                if Segment::spans(host, segment.addr()) && !Self::has(outer, LEAVING) {
+                    (*outer).end = (*host).limit;
+                }
+            }
+            if from_heap != 0 {
+                Self::discharge(outer, from_heap);
+            }
+        }
+    }
+
+    /// Leaves all scopes inside `upto`, or all of them if that is null. `Order` if it is no open scope, or from
+    /// a callback of one that is being left; then nothing has changed.
+    ///
+    /// # Safety
+    /// `heap` is a live heap of this thread, `upto` null or memory that can be read.
+    pub unsafe fn unwind(heap: *mut KnHeap, upto: *mut KnArena) -> KnStatus {
+        // SAFETY: the caller's word; the list holds living scopes.
+        unsafe {
+            let source = Source::of(heap);
+            let mut each = innermost(source);
+            while each != upto {
+                if each.is_null() {
+                    return Self::refuse(upto, c"kn_arena_unwind: not a scope that is open");
+                }
+                if Self::is_ending(each) {
+                    return Self::refuse(each, c"kn_arena_unwind: from a callback of a scope that is being left");
+                }
+                each = (*each).outer;
+            }
+            while innermost(source) != upto {
+                Self::leave_one(innermost(source), &mut KnLeaveReport::new());
+            }
+            KnStatus::Ok
+        }
+    }
+
+    /// How many scopes a scope is in, itself included; 0 for a free-standing arena.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(crate) unsafe fn depth(this: *const Self) -> usize {
+        let mut depth = 0;
+        // SAFETY: scopes around are alive.
+        unsafe {
+            let mut each = this;
+            while !each.is_null() && Self::has(each, SCOPE) {
+                depth += 1;
+                each = (*each).outer;
+            }
+        }
+        depth
+    }
+
+    /// Tells of a call in the wrong order.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse(at: *const Self, what: &'static core::ffi::CStr) -> KnStatus {
+        port::report(KnStatus::Order, at.cast(), what);
+        KnStatus::Order
+    }
+}
+
+const _: () = assert!(WHOLE != LEAVING);

@@ -1,0 +1,582 @@
+//! Where an arena's memory comes from, and how it goes back: segments in blocks of the heap.
+//!
+//! Guarantees
+//! * A scope's newest block grows downwards as long as the heap is free there, so a scope is one block in the
+//!   usual case. Another block is taken only when the neighbour below is used.
+//! * Before the heap is asked, each budget around is; what was refused changes nothing.
+//! * What was taken after a mark goes back in whole: the heap's blocks are again those of the mark.
+//!
+//! ```text
+//!   heap:  … free | segment 3 | segment 2 | Segment, KnArena, data … |  end        one block, growing down
+//!                   newest                  first
+//!   a segment:     | Segment | data ->  at ……… | limit
+//! ```
+//! A free-standing arena's segments are blocks of their own, from wherever the heap has them.
+//!
+//! Cost: a segment is a block of the heap, or one that is extended; a header of 4 words.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use super::arena::{innermost, LEAVING, SCOPE, TOLD};
+use super::config::{KN_ARENA_FIXED, KN_ARENA_POISON, KN_ARENA_ZERO};
+use super::KnArena;
+use crate::memory::Source;
+
+/// The record at a segment's start.
+#[repr(C, align(8))]
+pub(super) struct Segment {
+    /// The segment before it, null: none.
+    pub older: *mut Segment,
+    /// The lowest segment of the block that was taken before this one's; null: none. A segment in the parent's
+    /// memory names itself.
+    pub older_block: *mut Segment,
+    /// Not in the first words, which the heap writes to when the block is free: so a reference that dangles
+    /// still leads to a record without a seal.
+    pub arena: *mut KnArena,
+    /// Behind its last byte.
+    pub limit: *mut u8,
+}
+
+/// A place in an arena's memory: what was in use when the next byte was this one.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub segment: *mut Segment,
+    pub at: *mut u8,
+    /// Bytes in use in the segments before.
+    pub before: usize,
+}
+
+/// Bytes before a segment's data.
+pub(super) const LEAD: usize = size_of::<Segment>();
+/// Bytes before the data of an arena's first segment.
+pub(super) const FIRST: usize = LEAD + size_of::<KnArena>();
+/// The least bytes by which an arena grows, and the most, if the program does not say.
+const LEAST_STEP: usize = if cfg!(target_pointer_width = "64") { 4096 } else { 256 };
+const MOST_STEP: usize = LEAST_STEP * 16;
+/// The most bytes that an arena is asked for at once.
+const MOST: usize = isize::MAX as usize / 2;
+
+/// A size as a multiple of 8, which all of them are here.
+#[inline(always)]
+pub(super) fn round(bytes: usize) -> usize {
+    (bytes + 7) & !7
+}
+
+impl Segment {
+    /// Where its data begins, the arena's record excluded.
+    ///
+    /// # Safety
+    /// `this` is a segment of a living arena.
+    #[inline(always)]
+    pub unsafe fn data(this: *mut Self) -> *mut u8 {
+        // SAFETY: the caller's word.
+        let lead = if unsafe { (*this).older.is_null() } { FIRST } else { LEAD };
+        this.cast::<u8>().wrapping_add(lead)
+    }
+
+    /// Bytes that count against budgets.
+    ///
+    /// # Safety
+    /// As [`Segment::data`].
+    pub unsafe fn room(this: *mut Self) -> usize {
+        // SAFETY: the caller's word.
+        let limit = unsafe { (*this).limit };
+        limit.addr() - this.addr() - LEAD
+    }
+
+    /// Whether the segment before it lies in the same block.
+    ///
+    /// # Safety
+    /// As [`Segment::data`].
+    pub unsafe fn is_joined(this: *mut Self) -> bool {
+        // SAFETY: the caller's word; older segments are alive.
+        unsafe {
+            let older = (*this).older;
+            !older.is_null() && (*this).older_block == (*older).older_block
+        }
+    }
+
+    /// Whether an address lies in it.
+    ///
+    /// # Safety
+    /// As [`Segment::data`].
+    #[inline(always)]
+    pub unsafe fn spans(this: *mut Self, address: usize) -> bool {
+        // SAFETY: the caller's word.
+        this.addr() <= address && address < unsafe { (*this).limit.addr() }
+    }
+}
+
+impl KnArena {
+    /// Bytes in use.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    #[inline(always)]
+    pub(super) unsafe fn used(this: *const Self) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { (*this).before + ((*this).at.addr() - Segment::data((*this).segment).addr()) }
+    }
+
+    /// Notes how much is in use, before it becomes less.
+    ///
+    /// # Safety
+    /// As [`KnArena::used`].
+    #[inline(always)]
+    pub(super) unsafe fn note_peak(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe { (*this).peak = (*this).peak.max(Self::used(this)) };
+    }
+
+    /// Makes a segment the one that allocations are served from.
+    ///
+    /// # Safety
+    /// `segment` is a new segment of the arena, written.
+    unsafe fn open(this: *mut Self, segment: *mut Segment) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).segment = segment;
+            (*this).at = Segment::data(segment);
+            (*this).end = (*segment).limit;
+        }
+    }
+
+    /// Another segment with room for `bytes` bytes at a multiple of `align`: whether there is one.
+    ///
+    /// # Safety
+    /// `this` is a living arena of this thread.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn grow(this: *mut Self, bytes: usize, align: usize) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            if Self::has(this, LEAVING) || bytes > MOST || align > MOST {
+                return false;
+            }
+            let need = round(bytes) + LEAD + if align > 8 { align } else { 0 };
+            if (*this).flags & KN_ARENA_FIXED != 0 {
+                Self::note_refusal(this, this);
+                return false;
+            }
+            if Self::take_spare(this, need - LEAD) {
+                return true;
+            }
+            let step = match (*this).config.step {
+                0 => round((*this).held / 4).clamp(LEAST_STEP, MOST_STEP),
+                step => round(step.min(MOST)),
+            };
+            let grown = Self::take_segment(this, step.max(need)) || step > need && Self::take_segment(this, need);
+            #[cfg(feature = "counted")]
+            let grown =
+                grown || crate::counted::scoped::collect((*this).source.heap()) && Self::take_segment(this, need);
+            if !grown {
+                // For a budget? Then it is told which one.
+                if let Some(refuser) = Self::refuser(this, need - LEAD) {
+                    Self::note_refusal(this, refuser);
+                }
+                return false;
+            }
+            Self::tell_soft(this);
+            // What the program did there may have taken the segment.
+            bytes + if align > 8 { align } else { 0 } <= (*this).end.addr() - (*this).at.addr()
+        }
+    }
+
+    /// Takes a segment of so many bytes: whether there was memory, and every budget allowed it.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    unsafe fn take_segment(this: *mut Self, bytes: usize) -> bool {
+        // SAFETY: the block is new, or this arena's own with more before it.
+        unsafe {
+            if Self::refuser(this, bytes - LEAD).is_some() {
+                return false;
+            }
+            let source = (*this).source;
+            let block = (*this).block;
+            let mut start = null_mut();
+            let mut joined = false;
+            if Self::has(this, SCOPE) {
+                if !block.is_null() && block == (*this).segment && innermost(source) == this {
+                    start = source.extend_front(block.cast(), bytes);
+                    joined = !start.is_null();
+                }
+                if start.is_null() {
+                    start = source.take_top(bytes);
+                }
+            } else {
+                start = source.take(bytes);
+            }
+            if start.is_null() {
+                return false;
+            }
+            let limit = if joined { block.cast() } else { start.wrapping_add(bytes) };
+            let segment = start.cast::<Segment>();
+            let older_block = if joined { (*block).older_block } else { block };
+            segment.write(Segment { arena: this, older: (*this).segment, older_block, limit });
+            (*this).before = Self::used(this);
+            (*this).block = segment;
+            (*this).blocks += usize::from(!joined);
+            Self::charge(this, Segment::room(segment));
+            Self::open(this, segment);
+            true
+        }
+    }
+
+    /// The first arena around whose budget does not allow so many bytes more.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    pub(super) unsafe fn refuser(this: *mut Self, bytes: usize) -> Option<*mut KnArena> {
+        let mut each = this;
+        // SAFETY: scopes around are alive.
+        unsafe {
+            while !each.is_null() {
+                let budget = (*each).config.budget;
+                if budget != 0 && (*each).held.saturating_add(bytes) > budget {
+                    return Some(each);
+                }
+                each = (*each).outer;
+            }
+        }
+        None
+    }
+
+    /// Notes that an allocation was refused, and for whose budget.
+    ///
+    /// # Safety
+    /// Both are living arenas.
+    pub(super) unsafe fn note_refusal(this: *mut Self, refuser: *mut KnArena) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).refused += 1;
+            (*this).refused_by = Self::name(refuser);
+        }
+    }
+
+    /// Counts bytes that are held, here and around.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    pub(super) unsafe fn charge(this: *mut Self, bytes: usize) {
+        let mut each = this;
+        // SAFETY: scopes around are alive.
+        unsafe {
+            while !each.is_null() {
+                (*each).held += bytes;
+                each = (*each).outer;
+            }
+        }
+    }
+
+    /// Takes back what was counted.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    pub(super) unsafe fn discharge(this: *mut Self, bytes: usize) {
+        let mut each = this;
+        // SAFETY: scopes around are alive.
+        unsafe {
+            while !each.is_null() {
+                (*each).held = (*each).held.saturating_sub(bytes);
+                each = (*each).outer;
+            }
+        }
+    }
+
+    /// Tells each arena around whose soft budget was passed, once.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    pub(super) unsafe fn tell_soft(this: *mut Self) {
+        let mut each = this;
+        // SAFETY: scopes around are alive, and a hook must not leave them.
+        unsafe {
+            while !each.is_null() {
+                let config = &(*each).config;
+                if config.soft != 0 && (*each).held > config.soft && !Self::has(each, TOLD) {
+                    (*each).state |= TOLD;
+                    if let Some(hook) = (*each).config.on_soft {
+                        hook(each, (*each).held, (*each).config.context);
+                    }
+                }
+                each = (*each).outer;
+            }
+        }
+    }
+
+    /// Gives all memory back, the record's own too.
+    ///
+    /// # Safety
+    /// `this` is an arena that is no more: unsealed, in no list.
+    #[inline(always)]
+    pub(super) unsafe fn give_all(this: *mut Self) {
+        // SAFETY: the blocks are this arena's; each is read before it goes.
+        unsafe {
+            if (*this).flags & (KN_ARENA_ZERO | KN_ARENA_POISON) != 0 {
+                Self::overwrite_all(this);
+            }
+            let source: Source = (*this).source;
+            let mut block = (*this).block;
+            let mut spare = (*this).spare;
+            while !spare.is_null() {
+                let next = (*spare).older;
+                source.give(spare.cast());
+                spare = next;
+            }
+            while !block.is_null() {
+                let next = (*block).older_block;
+                source.give(block.cast());
+                block = next;
+            }
+        }
+    }
+
+    /// What memory that is given back is filled with; None: it is left.
+    ///
+    /// # Safety
+    /// `this` is an arena.
+    unsafe fn filling(this: *const Self) -> Option<u8> {
+        // SAFETY: the caller's word.
+        let flags = unsafe { (*this).flags };
+        if flags & KN_ARENA_POISON != 0 {
+            Some(0xDB)
+        } else if flags & KN_ARENA_ZERO != 0 {
+            Some(0)
+        } else {
+            None
+        }
+    }
+
+    /// Overwrites what was in use, all of it.
+    ///
+    /// # Safety
+    /// As [`KnArena::give_all`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn overwrite_all(this: *mut Self) {
+        // SAFETY: the data of living segments.
+        unsafe {
+            let Some(byte) = Self::filling(this) else { return };
+            let mut segment = (*this).segment;
+            while !segment.is_null() {
+                let data = Segment::data(segment);
+                fill(data, byte, (*segment).limit);
+                segment = (*segment).older;
+            }
+        }
+    }
+
+    /// Makes a mark's place the one where the arena's memory ends again; what was taken since goes back to the
+    /// heap.
+    ///
+    /// # Safety
+    /// `place` is one in this arena, and nothing behind it is in use.
+    pub(super) unsafe fn cut_back(this: *mut Self, place: Place) {
+        // SAFETY: segments between the newest and this one are this arena's.
+        unsafe {
+            Self::note_peak(this);
+            let Place { segment, at, before } = place;
+            let filling = Self::filling(this);
+            let source = (*this).source;
+            let mut newest = (*this).segment;
+            let mut front = (*this).block;
+            let mut bytes = 0;
+            while newest != segment {
+                let older = (*newest).older;
+                if let Some(byte) = filling {
+                    fill(Segment::data(newest), byte, (*newest).limit);
+                }
+                bytes += Segment::room(newest);
+                if !Segment::is_joined(newest) {
+                    let next = (*newest).older_block;
+                    source.give(front.cast());
+                    (*this).blocks -= 1;
+                    front = next;
+                }
+                newest = older;
+            }
+            if !front.is_null() && front != segment {
+                // Segments that were joined to this one.
+                let start = source.retract_front(front.cast(), segment.addr() - front.addr());
+                if start.is_null() {
+                    // The heap is spoiled there: the memory stays with the arena, out of use.
+                    crate::port::report(crate::heap::KnStatus::Corrupt, front.cast(), c"kn_arena_rewind");
+                } else {
+                    front = segment;
+                }
+            }
+            (*this).block = front;
+            if let Some(byte) = filling {
+                fill(at, byte, (*segment).limit);
+            }
+            (*this).segment = segment;
+            (*this).before = before;
+            (*this).at = at;
+            (*this).end = (*segment).limit;
+            (*this).floor = (*this).floor.min(at);
+            Self::discharge(this, bytes);
+        }
+    }
+
+    /// Where the arena's memory begins.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(super) unsafe fn beginning(this: *mut Self) -> Place {
+        let segment = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
+        // SAFETY: the record lies behind its first segment's.
+        Place { segment, at: unsafe { Segment::data(segment) }, before: 0 }
+    }
+
+    /// Makes the arena empty; what it took beyond its first segment is kept for later, up to so many bytes in
+    /// all.
+    ///
+    /// # Safety
+    /// `this` is a free-standing arena in which nothing is in use.
+    pub(super) unsafe fn empty(this: *mut Self, limit: usize) {
+        // SAFETY: its segments are blocks of their own.
+        unsafe {
+            Self::note_peak(this);
+            let beginning = Self::beginning(this);
+            let mut kept = null_mut();
+            let mut all = (*beginning.segment).limit.addr() - beginning.at.addr();
+            let mut segment = (*this).segment;
+            for list in 0..2 {
+                if list == 1 {
+                    segment = (*this).spare;
+                }
+                while !segment.is_null() && segment != beginning.segment {
+                    let older = (*segment).older;
+                    let room = Segment::room(segment);
+                    if let Some(byte) = Self::filling(this) {
+                        fill(segment.cast::<u8>().wrapping_add(LEAD), byte, (*segment).limit);
+                    }
+                    if all.saturating_add(room) <= limit {
+                        all += room;
+                        (*segment).older = kept;
+                        kept = segment;
+                    } else {
+                        (*this).source.give(segment.cast());
+                        (*this).blocks -= 1;
+                        Self::discharge(this, room);
+                    }
+                    segment = older;
+                }
+            }
+            (*this).spare = kept;
+            (*this).segment = beginning.segment;
+            (*this).block = beginning.segment;
+            (*this).at = beginning.at;
+            (*this).before = 0;
+            Self::cut_back(this, beginning);
+        }
+    }
+
+    /// Takes a segment for `bytes` bytes from those that a reset kept.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`].
+    unsafe fn take_spare(this: *mut Self, bytes: usize) -> bool {
+        // SAFETY: spare segments are this arena's, blocks of their own.
+        unsafe {
+            let mut link = &raw mut (*this).spare;
+            while !(*link).is_null() {
+                let segment = *link;
+                if Segment::room(segment) >= bytes {
+                    *link = (*segment).older;
+                    (*this).before = Self::used(this);
+                    (*segment).older = (*this).segment;
+                    (*segment).older_block = (*this).block;
+                    (*this).block = segment;
+                    Self::open(this, segment);
+                    return true;
+                }
+                link = &raw mut (*segment).older;
+            }
+            false
+        }
+    }
+
+    /// Whether an address lies in one of the segments from the newest to `last`, or in the data of that one
+    /// behind `at`.
+    ///
+    /// # Safety
+    /// `this` is a living arena, `last` null or one of its segments.
+    pub(super) unsafe fn spans(this: *const Self, last: *mut Segment, at: *mut u8, address: usize) -> bool {
+        // SAFETY: segments are alive.
+        unsafe {
+            let mut segment = (*this).segment;
+            while !segment.is_null() {
+                if Segment::spans(segment, address) {
+                    return segment != last || address >= at.addr();
+                }
+                if segment == last {
+                    return false;
+                }
+                segment = (*segment).older;
+            }
+            false
+        }
+    }
+
+    /// Starts the arena's first segment in memory that is its own, or its parent's.
+    ///
+    /// # Safety
+    /// The memory from `segment` to `limit` is writable, and the record lies where it begins.
+    #[inline(always)]
+    pub(super) unsafe fn begin(this: *mut Self, segment: *mut Segment, limit: *mut u8, own: bool) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let older_block = if own { null_mut() } else { segment };
+            segment.write(Segment { arena: this, older: null_mut(), older_block, limit });
+            (*this).block = if own { segment } else { null_mut() };
+            (*this).blocks = usize::from(own);
+            (*this).segment = segment;
+            (*this).at = segment.cast::<u8>().wrapping_add(FIRST);
+            (*this).end = limit;
+            (*this).held = limit.addr() - (*this).at.addr();
+        }
+    }
+
+    /// Calls `visit` with each block of the heap that the arena holds: its start and where its data ends.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(crate) unsafe fn each_block(this: *const Self, visit: &mut dyn FnMut(*const c_void, usize)) {
+        // SAFETY: segments are alive.
+        unsafe {
+            let mut segment = (*this).segment;
+            let mut low: *mut Segment = null_mut();
+            while !segment.is_null() {
+                if low.is_null() {
+                    low = segment;
+                }
+                if !Segment::is_joined(segment) {
+                    if (*segment).older_block != segment {
+                        visit(low.cast_const().cast(), (*segment).limit.addr() - low.addr());
+                    }
+                    low = null_mut();
+                }
+                segment = (*segment).older;
+            }
+            let mut spare = (*this).spare;
+            while !spare.is_null() {
+                visit(spare.cast_const().cast(), (*spare).limit.addr() - spare.addr());
+                spare = (*spare).older;
+            }
+        }
+    }
+}
+
+/// Overwrites from `start` to `end`.
+///
+/// # Safety
+/// That is memory of one segment that nobody uses.
+unsafe fn fill(start: *mut u8, byte: u8, end: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe { start.write_bytes(byte, end.addr() - start.addr()) };
+}
+
+const _: () = assert!(FIRST % 8 == 0 && LEAD % 8 == 0);

@@ -1,0 +1,436 @@
+//! Resident cells: always-active data, which lies apart and refers to nothing that goes before it.
+//!
+//! Guarantees
+//! * Cells of a resident type lie in pages of their own, or in blocks of a list of their own; both come from
+//!   the heap's bottom end and never from a page that other cells leave.
+//! * A resident cell may refer to resident cells, to immortal ones and to shared ones: none of them goes with
+//!   a workflow, and none lies in the way of what comes after it. [`allowed`] refuses every other, in words for
+//!   the error hook; what raw stores bring about, `insight/residents.rs` finds.
+//! * Whether an address lies in a resident cell is never guessed from what memory says: a page that looks like
+//!   one of a resident class is looked up in the state's list before anything is refused.
+//!
+//! ```text
+//!   Counted.resident --> Resident   open[class], listed[class]    classes CLASSES .. 2 x CLASSES
+//!                                   singles -> Single -> Single …
+//!                                   pages, blocks: the addresses between which they lie
+//!
+//!   GC_assign(slot, object)
+//!      any resident type in this program? --no--> as ever
+//!      object resident, immortal, shared? --yes-> as ever
+//!      slot between those addresses?      --no--> as ever
+//!      in a resident page, or block?      --no--> as ever
+//!      refused: KN_RESIDENT, at the slot
+//! ```
+//! Costs: a program without resident types pays for the first question; of the others all but the last are O(1),
+//! which is O(large resident cells) for slots between the lowest and the highest of them.
+
+use core::ptr::null_mut;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::cell::{header, load_word, DEAD, HEADER, IMMORTAL, SHARED, SPECIAL, STATE};
+use super::count::is_living;
+#[cfg(not(miri))]
+use super::pages::MAGIC;
+use super::pages::{owner, page_of, Page, Single, CLASSES, FIRST, PAGE, RESIDENT_CLASS, SINGLE_LEAD};
+use super::state::Counted;
+use super::types::{Record, RESIDENT_TYPE};
+use crate::heap::KnStatus;
+use crate::port;
+
+/// Whether a resident type was registered since the program started. A hint for who is in a hurry, no state: where
+/// it is set too often, time is lost.
+static ANY: AtomicU32 = AtomicU32::new(0);
+
+/// Addresses between which something lies, if it lies anywhere.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Span {
+    low: usize,
+    high: usize,
+}
+
+impl Span {
+    const NOWHERE: Span = Span { low: usize::MAX, high: 0 };
+
+    #[inline(always)]
+    fn holds(self, address: usize) -> bool {
+        (self.low..self.high).contains(&address)
+    }
+
+    /// Reaches over `bytes` bytes at an address from now on.
+    fn reach(&mut self, address: usize, bytes: usize) {
+        self.low = self.low.min(address);
+        self.high = self.high.max(address.saturating_add(bytes));
+    }
+}
+
+/// What a state keeps for its resident cells.
+#[repr(C)]
+pub(super) struct Resident {
+    /// As those of the state, for the classes from [`RESIDENT_CLASS`] on.
+    open: [*mut Page; CLASSES],
+    listed: [*mut Page; CLASSES],
+    singles: *mut Single,
+    /// Where all that there ever was lay.
+    pages: Span,
+    blocks: Span,
+}
+
+impl Resident {
+    /// Where the open page of a class is noted, counted from the first resident one. (By pointer, as all here:
+    /// others point into it. Called, as all here: the program that has no resident type is not to pay for it.)
+    ///
+    /// # Safety
+    /// `this` is a state's.
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn open(this: *mut Self, class: usize) -> *mut *mut Page {
+        // SAFETY: computes an address.
+        unsafe { (&raw mut (*this).open).cast::<*mut Page>() }.wrapping_add(class)
+    }
+
+    /// Where the list of pages with room begins.
+    ///
+    /// # Safety
+    /// As [`Resident::open`].
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn listed(this: *mut Self, class: usize) -> *mut *mut Page {
+        // SAFETY: computes an address.
+        unsafe { (&raw mut (*this).listed).cast::<*mut Page>() }.wrapping_add(class)
+    }
+
+    /// Where the list of cells with blocks of their own begins.
+    ///
+    /// # Safety
+    /// As [`Resident::open`].
+    pub unsafe fn singles(this: *mut Self) -> *mut *mut Single {
+        // SAFETY: computes an address.
+        unsafe { &raw mut (*this).singles }
+    }
+
+    /// A page of resident cells was made.
+    ///
+    /// # Safety
+    /// As [`Resident::open`].
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn note_page(this: *mut Self, page: *const Page) {
+        // SAFETY: the caller's word.
+        unsafe { (*this).pages.reach(page.addr(), PAGE) };
+    }
+
+    /// A resident cell with a block of its own was made.
+    ///
+    /// # Safety
+    /// As [`Resident::open`].
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn note_single(this: *mut Self, single: *const Single) {
+        // SAFETY: the caller's word.
+        unsafe { (*this).blocks.reach(single.addr(), size_of::<Single>() + (*single).bytes()) };
+    }
+}
+
+/// Whether there can be a resident cell anywhere in the program.
+#[inline(always)]
+pub(super) fn any() -> u32 {
+    ANY.load(Relaxed)
+}
+
+/// Whether a slot may come to refer to a cell; if not, the error hook was told. Where [`any`] is false it always may.
+///
+/// # Safety
+/// `slot` can be read; `object` is null or a cell that lies in no scope.
+pub(super) unsafe fn allowed(slot: *mut *mut u8, object: *mut u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        if any() == 0 || object.is_null() {
+            return true;
+        }
+        // A shared cell has no state.
+        let this = owner(object);
+        if this.is_null() || (*this).resident.is_null() || lasts(object) || !holds(this, slot.cast()) {
+            return true;
+        }
+        refuse(this, slot);
+        false
+    }
+}
+
+/// Tells the error hook of a slot that can't refer to what it was to.
+///
+/// # Safety
+/// `this` is a live state of this thread.
+#[cold]
+pub(super) unsafe fn refuse(this: *mut Counted, slot: *mut *mut u8) {
+    let tell = || port::report(KnStatus::Resident, slot.cast(), c"GC_assign: a resident cell would refer to another");
+    // SAFETY: the caller's word. The hook may jump away.
+    unsafe { Counted::call(this, tell) };
+}
+
+/// Whether a resident cell may refer to this one.
+///
+/// # Safety
+/// `object` is a living cell.
+unsafe fn lasts(object: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        let state = load_word(object) & (SPECIAL | STATE);
+        state == IMMORTAL & (SPECIAL | STATE) || state == SHARED || is_resident(object)
+    }
+}
+
+/// Whether a cell is a resident one.
+///
+/// # Safety
+/// `object` is a cell.
+unsafe fn is_resident(object: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        let this = owner(object);
+        !this.is_null() && (*Counted::record_of(this, object)).has(RESIDENT_TYPE)
+    }
+}
+
+/// Whether an address lies in a resident cell of a state.
+///
+/// # Safety
+/// `this` is a live state of this thread, and memory at `at` can be read.
+pub(super) unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        let resident = (*this).resident;
+        if resident.is_null() {
+            return false;
+        }
+        (*resident).pages.holds(at.addr()) && in_page(this, at) || (*resident).blocks.holds(at.addr()) && in_block(this, at)
+    }
+}
+
+/// # Safety
+/// As [`holds`], and the address is between those of resident pages.
+unsafe fn in_page(this: *mut Counted, at: *const u8) -> bool {
+    let page = page_of(at);
+    // SAFETY: the caller's word: the page lies in memory, if it is one or not. The list holds live pages.
+    unsafe {
+        // No resident page looks otherwise. (Miri allows no look at what nobody wrote.)
+        #[cfg(not(miri))]
+        if (*page).magic != MAGIC || (*page).class < RESIDENT_CLASS || (*page).owner != this {
+            return false;
+        }
+        let mut each = (*this).pages;
+        while !each.is_null() && each != page {
+            each = (*each).all_next;
+        }
+        !each.is_null() && (*each).class >= RESIDENT_CLASS
+    }
+}
+
+/// # Safety
+/// As [`holds`].
+unsafe fn in_block(this: *mut Counted, at: *const u8) -> bool {
+    // SAFETY: the list holds live cells.
+    unsafe {
+        let mut single = Counted::resident_singles(this);
+        while !single.is_null() {
+            if at.addr().wrapping_sub(single.addr()) < size_of::<Single>() + (*single).bytes() {
+                return true;
+            }
+            single = (*single).next;
+        }
+        false
+    }
+}
+
+/// The cell of a page, used or not, whose payload an address lies in; null: none.
+///
+/// # Safety
+/// `page` is a live one.
+unsafe fn cell_of_page(page: *mut Page, address: usize) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let Page { behind, cell, .. } = page.read();
+        let offset = address.wrapping_sub(page.addr());
+        if offset < FIRST || offset >= behind as usize || cell == 0 {
+            return null_mut();
+        }
+        let within = (offset - FIRST) % cell as usize;
+        if within < HEADER {
+            return null_mut();
+        }
+        page.cast::<u8>().wrapping_add(offset - within + HEADER)
+    }
+}
+
+/// What a reference of a resident cell turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// To a cell that a resident one may refer to.
+    Good,
+    /// To a living cell that may go before.
+    Passing,
+    /// To no living cell.
+    Dangling,
+}
+
+impl Counted {
+    /// Gets a state ready for resident cells; whether there is memory for that.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(super) unsafe fn prepare_residents(this: *mut Self) -> bool {
+        // SAFETY: the caller's word; the block holds what is written.
+        unsafe {
+            if !(*this).resident.is_null() {
+                return true;
+            }
+            let resident = (*this).source.take(size_of::<Resident>()).cast::<Resident>();
+            if resident.is_null() {
+                return false;
+            }
+            resident.write(Resident {
+                open: [&raw mut (*this).empty; CLASSES],
+                listed: [null_mut(); CLASSES],
+                singles: null_mut(),
+                pages: Span::NOWHERE,
+                blocks: Span::NOWHERE,
+            });
+            (*this).resident = resident;
+            ANY.store(1, Relaxed);
+            true
+        }
+    }
+
+    /// The first of the resident cells with blocks of their own.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    pub(super) unsafe fn resident_singles(this: *mut Self) -> *mut Single {
+        // SAFETY: the caller's word.
+        unsafe {
+            if (*this).resident.is_null() {
+                null_mut()
+            } else {
+                (*(*this).resident).singles
+            }
+        }
+    }
+
+    /// Where the list begins in which cells of a type are that have blocks of their own.
+    ///
+    /// # Safety
+    /// `this` is a live state, `record` one of its types'.
+    pub(super) unsafe fn list_of_singles(this: *mut Self, record: *const Record) -> *mut *mut Single {
+        // SAFETY: a resident type is registered only when the state is ready for it.
+        unsafe {
+            if (*record).has(RESIDENT_TYPE) {
+                Resident::singles((*this).resident)
+            } else {
+                &raw mut (*this).singles
+            }
+        }
+    }
+
+    /// Whether a resident type is registered.
+    ///
+    /// # Safety
+    /// `this` is a live state.
+    pub(crate) unsafe fn has_residents(this: *mut Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { !(*this).resident.is_null() }
+    }
+
+    /// Whether a cell of this state is resident and alive.
+    ///
+    /// # Safety
+    /// `object` is a cell of this state.
+    pub(crate) unsafe fn is_active(this: *mut Self, object: *const u8) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { (*Self::record_of(this, object)).has(RESIDENT_TYPE) && is_living(object) }
+    }
+
+    /// What a reference that a resident cell holds is worth.
+    ///
+    /// # Safety
+    /// `object` was in a slot of a cell: the 8 bytes before it can be read.
+    pub(crate) unsafe fn judge(object: *const u8) -> Reference {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !is_living(object) {
+                Reference::Dangling
+            } else if lasts(object) {
+                Reference::Good
+            } else {
+                Reference::Passing
+            }
+        }
+    }
+
+    /// The addresses between which all cells of a state lie.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(crate) unsafe fn extent(this: *mut Self) -> core::ops::Range<usize> {
+        let mut span = Span::NOWHERE;
+        // SAFETY: the lists hold live pages and cells.
+        unsafe {
+            let mut page = (*this).pages;
+            while !page.is_null() {
+                span.reach(page.addr(), PAGE);
+                page = (*page).all_next;
+            }
+            for first in [(*this).singles, Self::resident_singles(this)] {
+                let mut single = first;
+                while !single.is_null() {
+                    span.reach(single.addr(), SINGLE_LEAD + (*single).bytes());
+                    single = (*single).next;
+                }
+            }
+        }
+        span.low..span.high
+    }
+
+    /// The living cell whose payload an address lies in; null: in none of this state's. O(pages + large cells).
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(crate) unsafe fn cell_at(this: *mut Self, address: usize) -> *mut u8 {
+        // SAFETY: the lists hold live pages and cells.
+        unsafe {
+            let mut object = null_mut();
+            let mut page = (*this).pages;
+            while !page.is_null() && object.is_null() {
+                object = cell_of_page(page, address);
+                page = (*page).all_next;
+            }
+            for first in [(*this).singles, Self::resident_singles(this)] {
+                let mut single = first;
+                while !single.is_null() && object.is_null() {
+                    let payload = single.cast::<u8>().wrapping_add(SINGLE_LEAD);
+                    if address.wrapping_sub(payload.addr()) < (*single).bytes() - HEADER {
+                        object = payload;
+                    }
+                    single = (*single).next;
+                }
+            }
+            if object.is_null() || (*header(object)).word & DEAD == DEAD {
+                return null_mut();
+            }
+            object
+        }
+    }
+
+    /// Whether resident cells, and none but they, lie where resident cells are to be.
+    ///
+    /// # Safety
+    /// `this` is a live state of this thread.
+    pub(super) unsafe fn residents_agree(this: *mut Self) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).resident.is_null()
+                || Self::each_cell(this, |object| (*Self::record_of(this, object)).has(RESIDENT_TYPE) == holds(this, object))
+        }
+    }
+}
