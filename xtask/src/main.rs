@@ -23,6 +23,7 @@ mod run;
 mod size;
 mod test;
 mod util;
+mod workflows;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -82,6 +83,8 @@ enum Command {
     Occupancy(bench::occupancy::Args),
     /// Run every test, or the steps named
     Test(test::Args),
+    /// Lua and Lisp as 1000 workflows beside growing tables: what scopes keep in one piece; writes docs/workflows.md
+    Workflows(workflows::Args),
     /// Say where things are: the root, the target directory, the toolchain
     Where,
 }
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Command::Size(args) => size::run(args),
         Command::Occupancy(args) => bench::occupancy::run(args),
         Command::Test(args) => test::run(args),
+        Command::Workflows(args) => workflows::run(args),
         Command::Where => util::print_places(),
     };
     match outcome {

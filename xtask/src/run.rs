@@ -15,7 +15,7 @@
 //! Each firmware runs three times and more: measured; with a log of every call and a snapshot at the peak
 //! that the first run found; and in ever smaller heaps, to find the smallest in which the script ends.
 
-mod build;
+pub(crate) mod build;
 mod execute;
 mod log;
 mod map;

@@ -75,6 +75,11 @@ impl LuaSources {
         bail!("the package lua-src in {} has no Lua 5.4", root.display())
     }
 
+    /// Where they lie, headers and all.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The library's C files: all of them but the two stand-alone programs.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
@@ -90,7 +95,7 @@ impl LuaSources {
     }
 
     /// Compiles liblua.a for a target, in a folder of its own, and returns its path.
-    fn archive(&self, target: &str) -> Result<PathBuf> {
+    pub fn archive(&self, target: &str) -> Result<PathBuf> {
         let into = util::work_dir("run")?.join(format!("lua-{target}"));
         std::fs::create_dir_all(&into)?;
         let archive = into.join("liblua.a");

@@ -1,11 +1,14 @@
 //! rlsf: two-level segregated fit with 12 x 16 bins and 16-bit bitmaps, the smallest tables that serve a block of
 //! 64 KB. A larger heap it divides into pieces of that size by itself. It keeps sizes itself.
+//!
+//! With the feature `rlsf-large` there are two more rows of bins: blocks of 256 KB, on 64 bit of 512 KB.
 
 use core::alloc::Layout;
 use core::ffi::c_char;
 use core::ptr::{addr_of_mut, slice_from_raw_parts_mut, NonNull};
 
-type Heap = rlsf::Tlsf<'static, u16, u16, 12, 16>;
+const ROWS: usize = if cfg!(feature = "rlsf-large") { 14 } else { 12 };
+type Heap = rlsf::Tlsf<'static, u16, u16, ROWS, 16>;
 static mut HEAP: Heap = Heap::new();
 
 pub struct Rival;

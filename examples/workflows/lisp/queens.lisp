@@ -1,0 +1,51 @@
+; Queens on a board, and Josephus: lists that come and go.
+(define (say . parts) (for-each display parts) (newline))
+
+(define (queens n)
+  (define (safe? row placed distance)
+    (or (null? placed)
+        (and (not (= (car placed) row))
+             (not (= (abs (- (car placed) row)) distance))
+             (safe? row (cdr placed) (+ distance 1)))))
+  (define (place column placed)
+    (if (= column n)
+        (list placed)
+        (let loop ((row 0) (ways '()))
+          (if (= row n)
+              ways
+              (loop (+ row 1)
+                    (if (safe? row placed 1) (append (place (+ column 1) (cons row placed)) ways) ways))))))
+  (place 0 '()))
+
+(define (make-queue) (let ((head (list 'head))) (cons head head)))
+(define (enqueue! queue x)
+  (let ((cell (list x)))
+    (set-cdr! (cdr queue) cell)
+    (set-cdr! queue cell)))
+(define (dequeue! queue)
+  (let ((cell (cdr (car queue))))
+    (set-car! queue cell)
+    (car cell)))
+(define (queue-empty? queue) (eq? (car queue) (cdr queue)))
+
+(define (josephus n k)
+  (let ((queue (make-queue)))
+    (for-each (lambda (i) (enqueue! queue (+ i 1))) (iota n))
+    (let loop ((i 1))
+      (let ((who (dequeue! queue)))
+        (cond ((queue-empty? queue) who)
+              ((= (remainder i k) 0) (loop (+ i 1)))
+              (else (enqueue! queue who) (loop (+ i 1))))))))
+
+(define boards (queens (+ 4 (remainder workflow 2))))
+(define men (+ 10 (remainder workflow 31)))
+(define last-man (josephus men 3))
+(define key (string-append "Josephus " (number->string men)))
+(define before (recall 'cache key))
+; The boards live on while the tables grow.
+(if before
+    (when (not (equal? before (number->string last-man))) (error "it was another man before" before))
+    (remember 'cache key (number->string last-man)))
+
+(say (length boards) " boards, one of them " (list-ref boards (remainder workflow (length boards))))
+(say "of " men " men stays " last-man (if before ", as before" ", for the first time"))
