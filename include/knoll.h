@@ -111,7 +111,10 @@
 /** Cells of the type are never part of a cycle, by the program's word. */
 #define KN_TYPE_ACYCLIC 1
 
-/** Always-active data. Accepted; has no effect in this version. */
+/**
+ * Always-active data: its cells lie apart from others, at the heap's bottom end, and refer to resident cells
+ * only (docs/resident.md). With KN_TYPE_SHARED it has no effect.
+ */
 #define KN_TYPE_RESIDENT 2
 
 /**
@@ -219,6 +222,9 @@ typedef struct KnHeap KnHeap;
  * What GC_visit is to do with a slot; made by the library for the time of one trace callback.
  */
 typedef struct KnTracer KnTracer;
+
+/** A reference on the way to a culprit. */
+typedef struct Link Link;
 
 /**
  * The hook of `kn_on_error`: what went wrong, the pointer at fault (may be NULL), and where it was
@@ -1631,6 +1637,76 @@ static inline void *kn_arena_allocInline(KnArena *arena, size_t size)
 
 /* GC_newIn with the place in the program where it stands. */
 #define GC_newInHere(arena, type) GC_newInAt((arena), (type), 0, KN_HERE)
+
+/* ==============================================================================================
+ * Resident: always-active data, which stays outside every scope and must not refer to what goes with one.
+ *
+ * Cells of a type with KN_TYPE_RESIDENT lie in pages of their own, kn_resident_* gives raw blocks; both come
+ * from the heap's bottom end, while scopes come from its top. A resident cell may refer to resident cells,
+ * to immortal ones and to shared ones. GC_assign refuses others: the field stays as it is, and the error hook
+ * gets KN_E_RESIDENT with the field's address. What is stored otherwise (raw stores, GC_assignInline)
+ * kn_resident_check finds. docs/resident.md has the rules and an example.
+ * =========================================================================================== */
+
+/**
+ * A resident block of `bytes` zeros at the heap's bottom end, aligned as kn_heap_malloc's.
+ *
+ * Returns NULL iff there is no room, or `heap` is NULL. A size of 0 gives a block of its own.
+ * Cost: kn_heap_malloc and O(bytes); 24 bytes more on 32-bit targets, 48 on 64-bit ones. Ownership: the caller's,
+ * until kn_resident_free. Threads: exclusive; over the process heap a block belongs to the thread that made it.
+ */
+void *kn_resident_alloc(KnHeap *heap, size_t bytes);
+
+/**
+ * As kn_resident_alloc, with a name for reports.
+ *
+ * Returns, cost, threads: as kn_resident_alloc. Ownership: the name is not copied, it stays the caller's as long as
+ * the block is there; NULL: "?".
+ */
+void *kn_resident_alloc_named(KnHeap *heap, size_t bytes, const char *name);
+
+/**
+ * A resident block for `count` objects of `size` bytes, zeroed.
+ *
+ * Returns as kn_resident_alloc, NULL also iff `count * size` overflows. Cost, ownership, threads: as
+ * kn_resident_alloc.
+ */
+void *kn_resident_calloc(KnHeap *heap, size_t count, size_t size);
+
+/**
+ * Makes a resident block `bytes` long, what is new zeroed. A NULL block is allocated; a name stays.
+ *
+ * Returns the block, which may have moved; NULL iff there is no room, or `block` is no resident block of this heap
+ * (the error hook gets KN_E_FOREIGN): then all is as it was. To make room in time is better: a block that grows late
+ * ends up in the middle of the heap.
+ * Cost: kn_heap_realloc, and O(resident blocks, arenas and named roots). Ownership: as kn_resident_alloc.
+ * Threads: as kn_resident_alloc.
+ */
+void *kn_resident_realloc(KnHeap *heap, void *block, size_t bytes);
+
+/**
+ * Gives a resident block back; NULL does nothing.
+ *
+ * A pointer that is no resident block of this heap, freed ones included, goes to the error hook as KN_E_FOREIGN and
+ * changes nothing. Cost: kn_heap_free, and O(resident blocks, arenas and named roots). Ownership: the
+ * memory is the heap's again. Threads: as kn_resident_alloc.
+ */
+void kn_resident_free(KnHeap *heap, void *block);
+
+/**
+ * Verifies that always-active data refers to always-active data only: every field of every resident cell, and every
+ * word of every resident block that could be an address.
+ *
+ * Returns KN_OK; KN_E_RESIDENT iff a resident cell refers to a living cell that is neither resident nor immortal nor
+ * shared, to one in a scope or arena, or to no living cell, or iff a resident block holds an address in
+ * a living cell that is not resident, or in a scope or arena; KN_E_INVALID iff `heap` is NULL. With `write` each such
+ * reference is told in a line, with the chain of fields that leads to it from a resident cell that no other one
+ * holds: "Storage.cache -> Cache[3] -> Entry.owner -> Session: not resident, at 0x20004410". What is before the comma
+ * has no address in it. Stops early when `write` takes less than it is given; without `write` at the first one.
+ * Cost: O(cells and their references + words of blocks x pages); for each line O(cells) for each link of its chain.
+ * Ownership: none; allocates nothing, needs 1 KB of stack. Threads: exclusive; the calling thread's cells.
+ */
+KnStatus kn_resident_check(KnHeap *heap, KnWriteFn write, void *context);
 
 /* ==============================================================================================
  * Insight: verifying, walking, and showing a heap.

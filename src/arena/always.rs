@@ -147,6 +147,18 @@ unsafe fn find(source: Source, at: *const u8) -> *mut Always {
     found
 }
 
+#[cfg(feature = "counted")]
+impl super::KnArena {
+    /// The heap, null for the process heap, whose always-active data must not refer into the arena.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(crate) unsafe fn heap(this: *const Self) -> *mut KnHeap {
+        // SAFETY: the caller's word.
+        unsafe { (*this).source.heap() }
+    }
+}
+
 /// Calls `visit` with each block: payload, its bytes, name.
 ///
 /// # Safety

@@ -32,6 +32,9 @@ pub mod arena;
 #[cfg(all(feature = "arena", feature = "counted"))]
 pub mod arena_cells;
 
+#[cfg(feature = "arena")]
+pub mod resident;
+
 pub mod insight;
 
 pub mod witness;

@@ -23,10 +23,11 @@ use core::ptr::null_mut;
 
 use super::cell::{dead_single, header, CellHeader, FREE, HEADER, SINGLE};
 use super::pages::{
-    bytes_of, cell_bytes, class_of, page_of, single_of, Page, Single, DIRECT, PAGE, SINGLE_CLASS, SINGLE_LEAD,
+    bytes_of, cell_bytes, class_for, page_of, single_of, Page, Single, DIRECT, PAGE, SINGLE_CLASS, SINGLE_LEAD,
 };
+use super::resident::Resident;
 use super::state::Counted;
-use super::types::{KnTypeId, Record, POISONED, SHARED_TYPE, VARIABLE};
+use super::types::{KnTypeId, Record, POISONED, RESIDENT_TYPE, SHARED_TYPE, VARIABLE};
 use crate::heap::KnStatus;
 use crate::port;
 
@@ -146,7 +147,7 @@ impl Counted {
             if !(*record).has(SHARED_TYPE) && payload > Record::size(record) {
                 Record::vary(record, &raw mut (*this).empty);
             }
-            Self::new_of_class(this, id, class_of(payload + HEADER), payload)
+            Self::new_of_class(this, id, SINGLE_CLASS, payload)
         }
     }
 
@@ -194,7 +195,7 @@ impl Counted {
             if payload > Record::size(record).next_multiple_of(8) {
                 Record::vary(record, &raw mut (*this).empty);
             }
-            Self::find_place(this, id, class_of(payload + HEADER), payload)
+            Self::find_place(this, id, SINGLE_CLASS, payload)
         }
     }
 
@@ -205,7 +206,7 @@ impl Counted {
         unsafe {
             let record = Self::record(this, id);
             // A varying type whose size is its least still lies in the page of that size.
-            let class = if class == SINGLE_CLASS { class_of(payload + HEADER) } else { class };
+            let class = if class == SINGLE_CLASS { class_for(payload, (*record).has(RESIDENT_TYPE)) } else { class };
             if class < DIRECT {
                 let page = Self::page_with_room(this, usize::from(class));
                 if !page.is_null() {
@@ -234,17 +235,16 @@ impl Counted {
                 return null_mut();
             }
             let _ = single.expose_provenance();
-            single.write(Single {
-                previous: null_mut(),
-                next: (*this).singles,
-                owner: this,
-                bytes: bytes as u32,
-                root: 0,
-            });
-            if !(*this).singles.is_null() {
-                (*(*this).singles).previous = single;
+            let list = Self::list_of_singles(this, record);
+            let next = list.read();
+            single.write(Single { previous: null_mut(), next, owner: this, bytes: bytes as u32, root: 0 });
+            if !next.is_null() {
+                (*next).previous = single;
             }
-            (*this).singles = single;
+            list.write(single);
+            if (*record).has(RESIDENT_TYPE) {
+                Resident::note_single((*this).resident, single);
+            }
             (*this).single_bytes += size_of::<Single>() + bytes;
             // In place of a page's cell of another size.
             if !(*record).has(VARIABLE) && bytes != cell_bytes((*record).class, Record::size(record)) {
@@ -318,7 +318,7 @@ impl Counted {
             let single = single_of(object);
             let Single { previous, next, .. } = single.read();
             if previous.is_null() {
-                (*this).singles = next;
+                Self::list_of_singles(this, record).write(next);
             } else {
                 (*previous).next = next;
             }

@@ -35,6 +35,7 @@ impl Counted {
                 && Self::waiting_agree(this)
                 && Self::search_agrees(this)
                 && Self::records_agree(this)
+                && Self::residents_agree(this)
                 && (Self::is_inside(this) || Self::counts_suffice(this));
             if sound {
                 KnStatus::Ok

@@ -20,6 +20,7 @@ use super::cell::{
     ROOT, RUNNING, SEARCHED, SHARED, SINGLE, SPECIAL, STATE, TYPE,
 };
 use super::pages::{bytes_of, likely_page, owner};
+use super::resident;
 use super::shared;
 use super::state::Counted;
 use super::types::KnTypeId;
@@ -304,8 +305,8 @@ pub unsafe fn assign(slot: *mut *mut u8, object: *mut u8) {
     // here: so there is no frame.
     unsafe {
         if !object.is_null() {
-            let unaligned = CHECKED && object.addr() & 7 != 0;
-            if unaligned || CHECKED && !sealed(object) {
+            let unaligned = if CHECKED { object.addr() as u32 & 7 } else { 0 };
+            if unaligned | port::any_resident() != 0 || CHECKED && !sealed(object) {
                 return assign_slowly(slot, object);
             }
             let word = load_word(object).wrapping_add(ONE) & !PURPLE;
@@ -344,7 +345,7 @@ unsafe fn release_slowly(object: *mut u8) {
 unsafe fn assign_slowly(slot: *mut *mut u8, object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        if !is_cell(object, c"GC_assign") {
+        if !is_cell(object, c"GC_assign") || !resident::allowed(slot, object) {
             return;
         }
         #[cfg(feature = "arena")]

@@ -30,7 +30,7 @@
 //! `trace.rs` finds a cell's references, `turn.rs` keeps callbacks and jumps in order, `touched.rs` counts cells
 //! that are under search, `shared.rs` counts from any thread, `state.rs` holds it all together, `memory.rs` says
 //! where it comes from, `settings.rs` has the configuration, `check.rs` verifies, `garbage.rs` finds cycles for
-//! reports.
+//! reports, `resident.rs` keeps always-active cells apart.
 //!
 //! Costs: docs/counted.md and docs/counted-figures.md.
 //!
@@ -46,6 +46,7 @@ mod destroy;
 mod garbage;
 pub mod grain;
 mod pages;
+mod resident;
 mod roots;
 #[cfg(feature = "arena")]
 pub(crate) mod scoped;
@@ -77,5 +78,6 @@ pub use types::{KnType, KnTypeId, KN_TYPE_ACYCLIC, KN_TYPE_ARRAY, KN_TYPE_RESIDE
 pub(crate) use count::{first_root, special_ref, special_release, special_take};
 pub(crate) use garbage::Piece;
 pub(crate) use pages::owner;
+pub(crate) use resident::Reference;
 pub(crate) use state::current;
 pub(crate) use trace::slots;

@@ -17,7 +17,8 @@
 //!   single:   | Single: neighbours, owner, bytes | hdr | payload … |     a block of the heap
 //! ```
 //! Cells of one page are 16 to 128 bytes in steps of 8, and on 64-bit targets to 512 in four steps an
-//! octave, header included.
+//! octave, header included. Each size has two classes: cells of resident types lie in pages of their own, so
+//! that a page tells of any address in it whether it is in a resident cell (see resident.rs).
 //!
 //! Source: free lists of a page as in mimalloc (Leijen, Zorn, de Moura, "Mimalloc: Free List Sharding in
 //! Action", APLAS 2019), here with offsets and for one thread.
@@ -25,6 +26,7 @@
 use core::ptr::null_mut;
 
 use super::cell::{header, CellHeader, FREE, HEADER, SINGLE};
+use super::resident::Resident;
 use super::state::Counted;
 use super::types::KnType;
 
@@ -39,19 +41,21 @@ const LARGEST: usize = if WORD64 { 512 } else { 128 };
 const FINE: usize = 15;
 /// Number of size classes.
 pub(crate) const CLASSES: usize = if WORD64 { FINE + 8 } else { FINE };
+/// The first class of resident cells, of the same sizes as those from 0 on.
+pub(crate) const RESIDENT_CLASS: u16 = CLASSES as u16;
 /// Classes below this are served by a page.
-pub(crate) const DIRECT: u16 = CLASSES as u16;
+pub(crate) const DIRECT: u16 = 2 * RESIDENT_CLASS;
 /// The class of what is not.
 pub(crate) const SINGLE_CLASS: u16 = u16::MAX;
 /// Bytes before a page's first cell.
-const FIRST: usize = size_of::<Page>().next_multiple_of(8);
+pub(super) const FIRST: usize = size_of::<Page>().next_multiple_of(8);
 /// Empty pages that are kept on 64-bit targets, besides a sixteenth of all, as long as there are cells. On
 /// others, where the heap is small, it saved nothing that examples/lisp could show.
 const SPARES: usize = 16;
 /// A full page is listed again when this part of its cells is free.
 const WORTH: u32 = 8;
 /// No page of this library starts with another word.
-const MAGIC: u32 = 0x4B6E_6F6C;
+pub(super) const MAGIC: u32 = 0x4B6E_6F6C;
 
 /// The record at a page's start.
 #[repr(C)]
@@ -127,9 +131,19 @@ pub(crate) const fn class_of(bytes: usize) -> u16 {
     (FINE + (octave - 7) * 4 + ((bytes - 1 - (1 << octave)) >> (octave - 2))) as u16
 }
 
+/// The class of cells with a payload of so many bytes.
+pub(crate) const fn class_for(payload: usize, resident: bool) -> u16 {
+    let class = class_of(payload + HEADER);
+    if resident && class != SINGLE_CLASS {
+        class + RESIDENT_CLASS
+    } else {
+        class
+    }
+}
+
 /// Bytes of a cell of a class.
 pub(crate) const fn class_bytes(class: u16) -> usize {
-    let class = class as usize;
+    let class = if class < RESIDENT_CLASS { class } else { class - RESIDENT_CLASS } as usize;
     if class < FINE {
         return (class + 2) * 8;
     }
@@ -235,17 +249,31 @@ impl Counted {
     }
 
     /// Where the open page of a class is noted. (By pointer: indexing could fail, for all the compiler knows.)
-    fn open_slot(this: *mut Self, class: usize) -> *mut *mut Page {
-        debug_assert!(class < CLASSES);
-        // SAFETY: computes an address.
-        unsafe { (&raw mut (*this).open).cast::<*mut Page>() }.wrapping_add(class)
+    ///
+    /// # Safety
+    /// `this` is a live state; resident classes only when there are resident types.
+    unsafe fn open_slot(this: *mut Self, class: usize) -> *mut *mut Page {
+        // SAFETY: the caller's word.
+        unsafe {
+            if class >= CLASSES {
+                return Resident::open((*this).resident, class - CLASSES);
+            }
+            (&raw mut (*this).open).cast::<*mut Page>().wrapping_add(class)
+        }
     }
 
     /// Where the list of a class begins.
-    fn listed(this: *mut Self, class: usize) -> *mut *mut Page {
-        debug_assert!(class < CLASSES);
-        // SAFETY: computes an address.
-        unsafe { (&raw mut (*this).listed).cast::<*mut Page>() }.wrapping_add(class)
+    ///
+    /// # Safety
+    /// As [`Counted::open_slot`].
+    unsafe fn listed(this: *mut Self, class: usize) -> *mut *mut Page {
+        // SAFETY: the caller's word.
+        unsafe {
+            if class >= CLASSES {
+                return Resident::listed((*this).resident, class - CLASSES);
+            }
+            (&raw mut (*this).listed).cast::<*mut Page>().wrapping_add(class)
+        }
     }
 
     /// The page that a class allocates from.
@@ -267,6 +295,7 @@ impl Counted {
     ///
     /// # Safety
     /// `page` has room, or is the empty one.
+    #[inline(never)]
     unsafe fn set_open(this: *mut Self, class: usize, page: *mut Page) {
         // SAFETY: the caller's word.
         unsafe {
@@ -300,13 +329,15 @@ impl Counted {
     ///
     /// # Safety
     /// `page` is an empty page of a state.
+    #[inline(never)]
     unsafe fn carve(page: *mut Page, class: u16) {
         // SAFETY: the cells lie in the page.
         unsafe {
             let bytes = class_bytes(class);
+            let last = PAGE - MARGIN - 2 * bytes;
             let mut offset = FIRST;
             // One more fits behind the cell at `offset`, as long as this holds.
-            while offset + 2 * bytes <= PAGE - MARGIN {
+            while offset <= last {
                 let cell = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
                 offset += bytes;
                 cell.write(CellHeader { word: FREE, kind: offset as u32 });
@@ -326,7 +357,8 @@ impl Counted {
         // SAFETY: the block is a page's size and nobody else's.
         unsafe {
             let spare = (*this).spare;
-            if !spare.is_null() {
+            // What is resident comes from the heap, which takes the lowest place that it finds.
+            if !spare.is_null() && class < RESIDENT_CLASS {
                 (*this).spare = (*spare).next;
                 (*this).spares -= 1;
                 (*spare).next = null_mut();
@@ -361,6 +393,9 @@ impl Counted {
                 (*(*this).pages).all_previous = page;
             }
             (*this).pages = page;
+            if class >= RESIDENT_CLASS {
+                Resident::note_page((*this).resident, page);
+            }
             Self::carve(page, class);
             (*this).page_bytes += PAGE;
             Self::note_growth(this);
@@ -406,7 +441,8 @@ impl Counted {
                 Self::drop_page(this, page);
                 any = true;
             }
-            for class in 0..CLASSES {
+            let classes = if (*this).resident.is_null() { CLASSES } else { 2 * CLASSES };
+            for class in 0..classes {
                 let page = Self::open_slot(this, class).read();
                 if (*page).used == 0 && page != &raw mut (*this).empty {
                     Self::set_open(this, class, &raw mut (*this).empty);
@@ -447,6 +483,21 @@ impl Counted {
     pub(super) unsafe fn page_changed(this: *mut Self, page: *mut Page) {
         // SAFETY: the lists hold live pages.
         unsafe {
+            let class = usize::from((*page).class);
+            let open = (&raw mut (*this).open).cast::<*mut Page>().wrapping_add(class);
+            // One cell that comes and goes in an open page ends here.
+            if class >= CLASSES || open.read() != page {
+                Self::page_has_room(this, page);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Counted::page_changed`].
+    #[inline(never)]
+    unsafe fn page_has_room(this: *mut Self, page: *mut Page) {
+        // SAFETY: the caller's word.
+        unsafe {
             if Self::open_page(this, (*page).class) == page {
                 return;
             }
@@ -482,7 +533,7 @@ impl Counted {
         // SAFETY: the lists hold live pages.
         unsafe {
             let most = if WORD64 { SPARES + (*this).page_bytes / PAGE / 16 } else { 0 };
-            if (*this).spares >= most {
+            if (*this).spares >= most || (*page).class >= RESIDENT_CLASS {
                 return Self::drop_page(this, page);
             }
             if (*page).listed {
@@ -516,7 +567,15 @@ impl Counted {
                 page = (*page).all_next;
             }
             let mut single = (*this).singles;
-            while !single.is_null() {
+            let mut later = Self::resident_singles(this);
+            loop {
+                if single.is_null() {
+                    single = later;
+                    later = null_mut();
+                    if single.is_null() {
+                        return true;
+                    }
+                }
                 let next = (*single).next;
                 if !visit(single.cast::<u8>().wrapping_add(SINGLE_LEAD)) {
                     return false;
@@ -524,7 +583,6 @@ impl Counted {
                 single = next;
             }
         }
-        true
     }
 
     /// Whether the pages' records agree with themselves: free cells as many as used ones leave.
@@ -574,7 +632,8 @@ mod tests {
     fn every_size_has_the_smallest_class_that_holds_it() {
         for bytes in 1..=LARGEST {
             let class = class_of(bytes);
-            assert!(class < DIRECT && class_bytes(class) >= bytes, "{bytes}");
+            assert!(class < RESIDENT_CLASS && class_bytes(class) >= bytes, "{bytes}");
+            assert_eq!(class_bytes(class + RESIDENT_CLASS), class_bytes(class));
             assert!(class == 0 || class_bytes(class - 1) < bytes, "{bytes}");
             assert_eq!(class_bytes(class) % 8, 0);
         }

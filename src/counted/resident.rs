@@ -25,8 +25,6 @@
 //! which is O(large resident cells) for slots between the lowest and the highest of them.
 
 use core::ptr::null_mut;
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::cell::{header, load_word, DEAD, HEADER, IMMORTAL, SHARED, SPECIAL, STATE};
 use super::count::is_living;
@@ -37,10 +35,6 @@ use super::state::Counted;
 use super::types::{Record, RESIDENT_TYPE};
 use crate::heap::KnStatus;
 use crate::port;
-
-/// Whether a resident type was registered since the program started. A hint for who is in a hurry, no state: where
-/// it is set too often, time is lost.
-static ANY: AtomicU32 = AtomicU32::new(0);
 
 /// Addresses between which something lies, if it lies anywhere.
 #[derive(Clone, Copy)]
@@ -133,24 +127,18 @@ impl Resident {
     }
 }
 
-/// Whether there can be a resident cell anywhere in the program.
-#[inline(always)]
-pub(super) fn any() -> u32 {
-    ANY.load(Relaxed)
-}
-
-/// Whether a slot may come to refer to a cell; if not, the error hook was told. Where [`any`] is false it always may.
+/// Whether a slot may come to refer to a cell; if not, the error hook was told. Without resident types it always may.
 ///
 /// # Safety
-/// `slot` can be read; `object` is null or a cell that lies in no scope.
+/// `slot` can be read; `object` is null or a living cell.
 pub(super) unsafe fn allowed(slot: *mut *mut u8, object: *mut u8) -> bool {
     // SAFETY: the caller's word.
     unsafe {
-        if any() == 0 || object.is_null() {
+        if port::any_resident() == 0 || object.is_null() {
             return true;
         }
-        // A shared cell has no state.
-        let this = owner(object);
+        // A shared cell has no state, but then it lasts.
+        let this = state_beside(object);
         if this.is_null() || (*this).resident.is_null() || lasts(object) || !holds(this, slot.cast()) {
             return true;
         }
@@ -159,12 +147,30 @@ pub(super) unsafe fn allowed(slot: *mut *mut u8, object: *mut u8) -> bool {
     }
 }
 
+/// The state in whose resident cells a slot may lie that is to refer to a cell; null: none.
+///
+/// # Safety
+/// `object` is a living cell.
+unsafe fn state_beside(object: *mut u8) -> *mut Counted {
+    // SAFETY: the caller's word.
+    unsafe {
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return match crate::arena::info_of(object) {
+                Some(info) => Counted::existing(crate::arena::KnArena::heap(info.arena)),
+                None => null_mut(),
+            };
+        }
+        owner(object)
+    }
+}
+
 /// Tells the error hook of a slot that can't refer to what it was to.
 ///
 /// # Safety
 /// `this` is a live state of this thread.
 #[cold]
-pub(super) unsafe fn refuse(this: *mut Counted, slot: *mut *mut u8) {
+unsafe fn refuse(this: *mut Counted, slot: *mut *mut u8) {
     let tell = || port::report(KnStatus::Resident, slot.cast(), c"GC_assign: a resident cell would refer to another");
     // SAFETY: the caller's word. The hook may jump away.
     unsafe { Counted::call(this, tell) };
@@ -177,6 +183,10 @@ pub(super) unsafe fn refuse(this: *mut Counted, slot: *mut *mut u8) {
 unsafe fn lasts(object: *const u8) -> bool {
     // SAFETY: the caller's word.
     unsafe {
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return false;
+        }
         let state = load_word(object) & (SPECIAL | STATE);
         state == IMMORTAL & (SPECIAL | STATE) || state == SHARED || is_resident(object)
     }
@@ -198,14 +208,15 @@ unsafe fn is_resident(object: *const u8) -> bool {
 ///
 /// # Safety
 /// `this` is a live state of this thread, and memory at `at` can be read.
-pub(super) unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
+unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
     // SAFETY: the caller's word.
     unsafe {
         let resident = (*this).resident;
         if resident.is_null() {
             return false;
         }
-        (*resident).pages.holds(at.addr()) && in_page(this, at) || (*resident).blocks.holds(at.addr()) && in_block(this, at)
+        (*resident).pages.holds(at.addr()) && in_page(this, at)
+            || (*resident).blocks.holds(at.addr()) && in_block(this, at)
     }
 }
 
@@ -298,7 +309,7 @@ impl Counted {
                 blocks: Span::NOWHERE,
             });
             (*this).resident = resident;
-            ANY.store(1, Relaxed);
+            port::expect_residents();
             true
         }
     }
@@ -399,7 +410,7 @@ impl Counted {
     pub(crate) unsafe fn cell_at(this: *mut Self, address: usize) -> *mut u8 {
         // SAFETY: the lists hold live pages and cells.
         unsafe {
-            let mut object = null_mut();
+            let mut object: *mut u8 = null_mut();
             let mut page = (*this).pages;
             while !page.is_null() && object.is_null() {
                 object = cell_of_page(page, address);
@@ -430,7 +441,9 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             (*this).resident.is_null()
-                || Self::each_cell(this, |object| (*Self::record_of(this, object)).has(RESIDENT_TYPE) == holds(this, object))
+                || Self::each_cell(this, |object| {
+                    (*Self::record_of(this, object)).has(RESIDENT_TYPE) == holds(this, object)
+                })
         }
     }
 }

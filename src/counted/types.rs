@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use super::cell::{ACYCLIC, HEADER, KEY, ONE, TYPE};
-use super::pages::{cell_bytes, class_of, Page, SINGLE_CLASS};
+use super::pages::{cell_bytes, class_for, class_of, Page, SINGLE_CLASS};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
 use super::trace::KnTracer;
@@ -34,7 +34,8 @@ pub type KnTypeId = u32;
 
 /// Cells of the type are never part of a cycle, by the program's word.
 pub const KN_TYPE_ACYCLIC: u32 = 1;
-/// Always-active data. Accepted; has no effect in this version.
+/// Always-active data: its cells lie apart from others, at the heap's bottom end, and refer to resident cells
+/// only (docs/resident.md). With KN_TYPE_SHARED it has no effect.
 pub const KN_TYPE_RESIDENT: u32 = 2;
 /// Counted atomically, from any thread. Such cells are acyclic, and refer to none but shared cells.
 pub const KN_TYPE_SHARED: u32 = 4;
@@ -105,6 +106,7 @@ pub(crate) const DENSE: u32 = 1024;
 /// The descriptor's flags that are asked for often.
 pub(crate) const ARRAY: u32 = 256;
 pub(crate) const SHARED_TYPE: u32 = 512;
+pub(crate) const RESIDENT_TYPE: u32 = 2048;
 /// Acyclic only until proven: a type that it names is not registered yet.
 const WAITING: u32 = 4;
 /// Mark of the search for a way back.
@@ -202,7 +204,8 @@ impl Record {
         let offset = |n: u32| unsafe { ref_offsets.wrapping_add(n as usize).read() };
         let dense = (1..ref_count).all(|n| offset(n) == offset(n - 1) + size_of::<usize>() as u32);
         let fixed = flags & (KN_TYPE_SHARED | KN_TYPE_ARRAY) == 0;
-        let class = if fixed { class_of(size as usize + HEADER) } else { SINGLE_CLASS };
+        let resident = flags & (KN_TYPE_RESIDENT | KN_TYPE_SHARED) == KN_TYPE_RESIDENT;
+        let class = if fixed { class_for(size as usize, resident) } else { SINGLE_CLASS };
         let simple = class != SINGLE_CLASS && trace.is_none() && destroy.is_none();
         let trait_if = |condition: bool, mark: u32| if condition { mark as u16 } else { 0 };
         Record {
@@ -213,7 +216,8 @@ impl Record {
                 | trait_if(dense, DENSE)
                 | trait_if(simple && ref_count == 0, PLAIN)
                 | trait_if(flags & KN_TYPE_ARRAY != 0, ARRAY)
-                | trait_if(flags & KN_TYPE_SHARED != 0, SHARED_TYPE),
+                | trait_if(flags & KN_TYPE_SHARED != 0, SHARED_TYPE)
+                | trait_if(resident, RESIDENT_TYPE),
             first: if ref_count > 0 { offset(0) } else { 0 },
             live: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -438,6 +442,9 @@ impl Counted {
             }
             let record = Self::record(this, id);
             record.write(Record::of(descriptor, id));
+            if (*record).has(RESIDENT_TYPE) && !Self::prepare_residents(this) {
+                return 0;
+            }
             (*record).open = Self::open_page(this, (*record).class);
             if !(*this).settings.busy_new() {
                 (*this).ready = id + 1;

@@ -103,7 +103,7 @@ unsafe fn holder_line(state: *mut Counted, holder: *mut u8, slot: usize, write: 
 /// # Safety
 /// `holder` is a cell of `state`, `slot` the number of one of its slots.
 #[inline(never)]
-unsafe fn slot_name(state: *mut Counted, holder: *mut u8, slot: usize, write: Write<'_>) -> bool {
+pub(super) unsafe fn slot_name(state: *mut Counted, holder: *mut u8, slot: usize, write: Write<'_>) -> bool {
     // SAFETY: the caller's word; registered descriptors are sound and stay.
     unsafe {
         let record = Counted::record_of(state, holder);

@@ -14,16 +14,22 @@
 
 #[cfg(feature = "counted")]
 mod cells;
+#[cfg(all(feature = "arena", feature = "counted"))]
+mod chains;
 #[cfg(feature = "counted")]
 mod instances;
 #[cfg(feature = "counted")]
 mod order;
+#[cfg(feature = "arena")]
+mod residents;
 mod text;
 
 #[cfg(feature = "counted")]
 pub(crate) use cells::{report_cycles, statistics, who_holds};
 #[cfg(feature = "counted")]
 pub(crate) use instances::dump_instances;
+#[cfg(feature = "arena")]
+pub(crate) use residents::check_residents;
 
 use text::{number, Write};
 

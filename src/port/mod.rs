@@ -29,6 +29,8 @@
 mod callback;
 mod exclusive;
 mod hook;
+#[cfg(feature = "counted")]
+mod resident;
 #[cfg(any(feature = "arena", feature = "counted"))]
 mod stack;
 
@@ -52,6 +54,8 @@ pub(crate) mod manual;
 pub(crate) use callback::Callback;
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
+#[cfg(feature = "counted")]
+pub(crate) use resident::{any_resident, expect_residents};
 #[cfg(feature = "counted")]
 pub(crate) use platform::counted;
 #[cfg(any(unix, feature = "counted"))]
