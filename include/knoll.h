@@ -223,9 +223,6 @@ typedef struct KnHeap KnHeap;
  */
 typedef struct KnTracer KnTracer;
 
-/** A reference on the way to a culprit. */
-typedef struct Link Link;
-
 /**
  * The hook of `kn_on_error`: what went wrong, the pointer at fault (may be NULL), and where it was
  * found, in English. The text lives for ever.

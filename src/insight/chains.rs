@@ -25,7 +25,7 @@ const MOST: usize = 32;
 
 /// A reference on the way to a culprit.
 #[derive(Clone, Copy)]
-struct Link {
+struct Step {
     holder: *mut u8,
     slot: u32,
     /// The link that it leads to.
@@ -33,15 +33,15 @@ struct Link {
 }
 
 /// What is known of the ways that lead to a culprit.
-struct Links {
-    links: [Link; MOST],
+struct Steps {
+    links: [Step; MOST],
     count: usize,
     /// There was no room for all.
     overflowed: bool,
 }
 
-impl Links {
-    fn get(&self, n: usize) -> Option<Link> {
+impl Steps {
+    fn get(&self, n: usize) -> Option<Step> {
         self.links.get(..self.count)?.get(n).copied()
     }
 
@@ -49,7 +49,7 @@ impl Links {
         self.links.iter().take(self.count).any(|link| link.holder == holder)
     }
 
-    fn add(&mut self, link: Link) {
+    fn add(&mut self, link: Step) {
         match self.links.get_mut(self.count) {
             Some(place) => {
                 *place = link;
@@ -141,8 +141,8 @@ impl Check<'_> {
         if self.write.is_none() {
             return false;
         }
-        let first = Link { holder, slot, toward: 0 };
-        let mut ways = Links { links: [first; MOST], count: 1, overflowed: false };
+        let first = Step { holder, slot, toward: 0 };
+        let mut ways = Steps { links: [first; MOST], count: 1, overflowed: false };
         // SAFETY: the caller's word; links are slots of resident cells.
         unsafe {
             let mut n = self.find_top(&mut ways);
@@ -163,7 +163,7 @@ impl Check<'_> {
     ///
     /// # Safety
     /// As [`Check::way_to`].
-    unsafe fn find_top(&mut self, ways: &mut Links) -> usize {
+    unsafe fn find_top(&mut self, ways: &mut Steps) -> usize {
         // SAFETY: the caller's word.
         unsafe {
             let mut held_outside = None;
@@ -174,7 +174,7 @@ impl Check<'_> {
                     if child == link.holder {
                         held += 1;
                         if !ways.knows(holder) {
-                            ways.add(Link { holder, slot, toward: n as u32 });
+                            ways.add(Step { holder, slot, toward: n as u32 });
                         }
                     }
                     true
