@@ -8,6 +8,9 @@
  *   Mark     a place in an arena; or PEER_MARK_IS_A_CHILD: one goes on in an arena within it, and leaves that
  *   Cleanup  what the caller keeps of a cleanup, at the start of memory in the arena; or PEER_NO_CLEANUPS
  *
+ *   PEER_HEAD         bytes beside each allocation, if an arena is to be sized for them
+ *   PEER_FIXED_SIZE   bytes of every allocation, if they have one size; PEER_FILL: the only byte that may be in them
+ *
  *   void   peer_start(const char *configuration)
  *   Arena  peer_enter(Room *, size_t presize)                    presize 0: as the peer comes
  *   Arena  peer_enter_in(Room *, Arena parent, size_t presize)   left before the parent

@@ -309,6 +309,9 @@ typedef struct Filled { unsigned char *at; size_t size; unsigned char with; } Fi
 static void fill(Filled *filled, Arena arena, size_t size, unsigned char with) {
     filled->at = held(peer_alloc(arena, size));
     if ((uintptr_t)filled->at & 7) measure_fail("not aligned to 8");
+#ifdef PEER_FILL
+    with = PEER_FILL;
+#endif
     filled->size = size;
     filled->with = with;
     memset(filled->at, with, size);

@@ -20,6 +20,13 @@ typedef struct Leaf { uint64_t values[2]; } Leaf;
 typedef struct Node { void *left, *right; } Node;
 static KnTypeId cell_type;
 
+/* What the program may write into: all of a leaf; a node's references stay NULL. */
+#define PEER_FIXED_SIZE 16
+#ifdef PEER_NODE
+#define PEER_FILL 0
+#define PEER_HEAD 16
+#endif
+
 static inline void peer_register(void) {
     static const uint32_t references[] = { offsetof(Node, left), offsetof(Node, right) };
     static const KnType node = { .name = "Node", .size = sizeof(Node), .ref_count = 2, .ref_offsets = references };
