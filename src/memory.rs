@@ -19,9 +19,10 @@ pub(crate) struct Source(*mut KnHeap);
 impl Source {
     /// Memory of a heap that may be the process heap.
     #[cfg(feature = "arena")]
+    #[inline(always)]
     pub fn of(heap: *mut KnHeap) -> Source {
         #[cfg(unix)]
-        if heap == crate::hosted::process_heap() {
+        if process::is_process_heap(heap) {
             return Source(core::ptr::null_mut());
         }
         Source(heap)
@@ -86,6 +87,7 @@ impl Source {
     /// # Safety
     /// As [`Source::take`].
     #[cfg(feature = "arena")]
+    #[inline(always)]
     pub unsafe fn take_top(self, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
@@ -93,7 +95,24 @@ impl Source {
             if self.locked() {
                 return process::malloc(bytes);
             }
-            self.with_heap(|heap| KnHeap::malloc_top(heap, bytes))
+            self.with_heap(|heap| KnHeap::take_end(heap, bytes))
+        }
+    }
+
+    /// Gives back a block that [`Source::take_top`] gave.
+    ///
+    /// # Safety
+    /// As [`Source::give`].
+    #[cfg(feature = "arena")]
+    #[inline(always)]
+    pub unsafe fn give_top(self, at: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            #[cfg(unix)]
+            if self.locked() {
+                return process::free(at);
+            }
+            self.with_heap(|heap| KnHeap::give_end(heap, at));
         }
     }
 
@@ -131,6 +150,7 @@ impl Source {
 
     /// Runs `work` on the heap, under the default heap's lock if it is that.
     #[cfg(feature = "arena")]
+    #[inline(always)]
     fn with_heap<R>(self, work: impl FnOnce(*mut KnHeap) -> R) -> R {
         #[cfg(not(unix))]
         if self.locked() {

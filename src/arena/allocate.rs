@@ -251,7 +251,7 @@ impl KnArena {
         // SAFETY: the caller's word.
         unsafe {
             let used = Self::used(this);
-            let peak = (*this).peak.max(used);
+            let peak = Self::most(this);
             KnArenaStats {
                 name: Self::name(this),
                 used,
@@ -261,9 +261,9 @@ impl KnArena {
                 budget: (*this).config.budget,
                 suggested: round(peak),
                 blocks: (*this).blocks,
-                escapes: (*this).escapes,
-                refused: (*this).refused,
-                refused_by: (*this).refused_by,
+                escapes: (*Self::books(this)).escapes,
+                refused: (*Self::books(this)).refused,
+                refused_by: (*Self::books(this)).refused_by,
                 depth: Self::depth(this),
             }
         }

@@ -43,6 +43,8 @@ pub(super) const UNSURE: u32 = 16;
 pub(super) const HOOKS: u32 = 32;
 /// A node of another arena's, or of named roots, lies in it.
 pub(super) const NODES: u32 = 128;
+/// Its books are open.
+pub(super) const BOOKED: u32 = 256;
 /// All of it is ending, not what came after a mark.
 pub(super) const WHOLE: u32 = 64;
 
@@ -60,6 +62,29 @@ pub(crate) struct Held {
     pub kind: usize,
 }
 
+/// What an arena has only if something other than memory is asked of it; all zero is a good start.
+#[repr(C)]
+pub(super) struct Books {
+    /// The newest cell that refers to others or has a destroy.
+    pub cells: *mut u8,
+    /// While it is left: the next cell whose destroy is to be called.
+    pub hooks: *mut u8,
+    pub cleanups: *mut KnCleanup,
+    pub tentative: *mut KnTentative,
+    pub weak: *mut KnWeakSlot,
+    pub escapes: usize,
+    pub refused: usize,
+    pub refused_by: *const c_char,
+    /// The number of the newest mark, the first that is valid, and those that a rewind made invalid.
+    pub tick: usize,
+    pub first_tick: usize,
+    pub stale: (usize, usize),
+    pub callback: Callback,
+    /// Copies of what escaped, while the program is told of it.
+    pub copies: *mut u8,
+    pub copied: usize,
+}
+
 /// A scope or a free-standing arena.
 #[repr(C, align(8))]
 pub struct KnArena {
@@ -73,84 +98,84 @@ pub struct KnArena {
     pub(super) segment: *mut Segment,
     /// The heap block that was taken last, as its lowest segment; null: none.
     pub(super) block: *mut Segment,
-    /// Segments that a reset kept; null: none.
-    pub(super) spare: *mut Segment,
     /// Allocations below it are not resized in place: a mark was made since.
     pub(super) floor: *mut u8,
+    /// The highest that `at` has been in its segment, if it has been higher.
+    pub(super) high: *mut u8,
     /// The scope around this one.
     pub(super) outer: *mut KnArena,
     pub(super) source: Source,
-    /// The newest cell that refers to others or has a destroy.
-    pub(super) cells: *mut u8,
-    /// While it is left: the next cell whose destroy is to be called.
-    pub(super) hooks: *mut u8,
-    pub(super) cleanups: *mut KnCleanup,
-    pub(super) tentative: *mut KnTentative,
-    pub(super) weak: *mut KnWeakSlot,
     /// Bytes in use in the segments before this one.
     pub(super) before: usize,
+    /// The most bytes in use when another segment was the newest.
     pub(super) peak: usize,
     /// Bytes that it and the scopes in it can use, as counted against budgets.
     pub(super) held: usize,
     pub(super) blocks: usize,
-    pub(super) escapes: usize,
-    pub(super) refused: usize,
-    pub(super) refused_by: *const c_char,
-    /// The number of the newest mark, the first that is valid, and those that a rewind made invalid.
-    pub(super) tick: usize,
-    pub(super) first_tick: usize,
-    pub(super) stale: (usize, usize),
-    pub(super) callback: Callback,
-    /// Copies of what escaped, while the program is told of it.
-    pub(super) copies: *mut u8,
-    pub(super) copied: usize,
     pub(super) config: KnArenaConfig,
-    /// Its link in the list of what is held, if it stands free.
+    /// Written when first needed: see [`KnArena::books`].
+    books: Books,
+    /// Of a free-standing arena: segments that a reset kept, null: none; its link in the list of what is held.
+    pub(super) spare: *mut Segment,
     pub(super) link: Held,
 }
 
 impl KnArena {
-    /// Writes the record of a new arena.
+    /// Writes the record of a new arena, field by field: what is not needed yet costs nothing.
     ///
     /// # Safety
-    /// `this` is writable.
+    /// `this` is writable, `config` null or valid for a read.
     #[inline(always)]
-    pub(super) unsafe fn found(this: *mut Self, source: Source, config: &KnArenaConfig, state: u32) {
+    pub(super) unsafe fn found(this: *mut Self, source: Source, config: *const KnArenaConfig, state: u32) {
         // SAFETY: the caller's word.
         unsafe {
-            this.write(KnArena {
-                at: null_mut(),
-                end: null_mut(),
-                seal: this.addr() ^ SEAL,
-                state,
-                flags: config.flags,
-                segment: null_mut(),
-                block: null_mut(),
-                spare: null_mut(),
-                floor: null_mut(),
-                outer: null_mut(),
-                source,
-                cells: null_mut(),
-                hooks: null_mut(),
-                cleanups: null_mut(),
-                tentative: null_mut(),
-                weak: null_mut(),
-                before: 0,
-                peak: 0,
-                held: 0,
-                blocks: 0,
-                escapes: 0,
-                refused: 0,
-                refused_by: core::ptr::null(),
-                tick: 0,
-                first_tick: 0,
-                stale: (0, 0),
-                callback: Callback::NONE,
-                copies: null_mut(),
-                copied: 0,
-                config: *config,
-                link: Held { next: null_mut(), previous: null_mut(), kind: HELD_ARENA },
-            });
+            if config.is_null() {
+                (&raw mut (*this).config).write(KnArenaConfig::DEFAULT);
+                (*this).flags = 0;
+            } else {
+                core::ptr::copy_nonoverlapping(config, &raw mut (*this).config, 1);
+                (*this).flags = (*config).flags;
+            }
+            (*this).seal = this.addr() ^ SEAL;
+            (*this).state = state;
+            (*this).floor = null_mut();
+            (*this).high = null_mut();
+            (*this).outer = null_mut();
+            (&raw mut (*this).source).write(source);
+            (*this).before = 0;
+            (*this).peak = 0;
+            if state & SCOPE == 0 {
+                (*this).spare = null_mut();
+                (&raw mut (*this).link).write(Held { next: null_mut(), previous: null_mut(), kind: HELD_ARENA });
+            }
+        }
+    }
+
+    /// What goes beyond memory.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    #[inline(always)]
+    pub(super) unsafe fn books(this: *const Self) -> *mut Books {
+        // SAFETY: the caller's word; all zero is a good start.
+        unsafe {
+            let this = this.cast_mut();
+            if (*this).state & BOOKED == 0 {
+                Self::open_books(this);
+            }
+            &raw mut (*this).books
+        }
+    }
+
+    /// # Safety
+    /// As [`KnArena::books`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn open_books(this: *mut Self) {
+        // SAFETY: as there.
+        unsafe {
+            (&raw mut (*this).books).write_bytes(0, 1);
+            (*this).state |= BOOKED;
         }
     }
 

@@ -45,10 +45,10 @@ impl KnArena {
                 if at.is_null() {
                     return at;
                 }
-                let cell = shape.make(at, (*this).segment.cast(), (*this).cells, site);
+                let cell = shape.make(at, (*this).segment.cast(), (*Self::books(this)).cells, site);
                 if !cell.is_null() {
                     if shape.is_linked() {
-                        (*this).cells = cell;
+                        (*Self::books(this)).cells = cell;
                         if shape.destroyed {
                             (*this).state |= HOOKS;
                         }
@@ -107,9 +107,25 @@ impl KnArena {
             if !Self::is_alive(this) || Self::is_within(segment, slot.addr()) {
                 return;
             }
-            (*this).escapes += 1;
+            (*Self::books(this)).escapes += 1;
             if (*this).flags & KN_ARENA_CHECK_STORES != 0 {
                 port::report(KnStatus::Escape, slot.cast(), c"GC_assign: a reference into an arena, from outside");
+            }
+        }
+    }
+
+    /// Bytes of the payload of a cell in an arena; 0 if that is no more.
+    ///
+    /// # Safety
+    /// As [`KnArena::stored`].
+    pub(crate) unsafe fn size_of_cell(cell: *mut u8) -> usize {
+        // SAFETY: as there.
+        unsafe {
+            let this = (*scoped::segment(cell).cast::<Segment>()).arena;
+            if Self::is_alive(this) {
+                scoped::size((*this).source.heap(), cell)
+            } else {
+                0
             }
         }
     }
@@ -155,10 +171,10 @@ impl KnArena {
     unsafe fn lost(this: *mut Self) {
         // SAFETY: the caller's word.
         unsafe {
-            match (*this).escapes {
+            match (*Self::books(this)).escapes {
                 // One that nobody counted: leaving has to look.
                 0 => (*this).state |= UNSURE,
-                escapes => (*this).escapes = escapes - 1,
+                escapes => (*Self::books(this)).escapes = escapes - 1,
             }
         }
     }

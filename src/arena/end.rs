@@ -19,7 +19,7 @@ use core::ffi::c_void;
 
 #[cfg(feature = "counted")]
 use super::arena::HOOKS;
-use super::arena::{LEAVING, NODES, SCOPE, UNSURE, WHOLE};
+use super::arena::{BOOKED, LEAVING, NODES, SCOPE, UNSURE, WHOLE};
 use super::config::{KnLeaveReport, KN_ARENA_CHECK_LEAVE};
 use super::segment::Place;
 use super::KnArena;
@@ -84,9 +84,10 @@ impl KnArena {
             if node.is_null() || (*node).run.is_none() || Self::ends_before(this, node.addr()) {
                 return KnStatus::Invalid;
             }
-            (*node).next = (*this).cleanups;
-            (*node).order = (*this).tick;
-            (*this).cleanups = node;
+            let books = Self::books(this);
+            (*node).next = (*books).cleanups;
+            (*node).order = (*books).tick;
+            (*books).cleanups = node;
             KnStatus::Ok
         }
     }
@@ -99,14 +100,24 @@ impl KnArena {
     pub(super) unsafe fn is_plain(this: *const Self) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            let nothing = (*this).cleanups.is_null()
-                && (*this).cells.is_null()
-                && (*this).tentative.is_null()
-                && (*this).weak.is_null();
-            nothing
-                && (*this).escapes == 0
-                && (*this).flags & KN_ARENA_CHECK_LEAVE == 0
-                && !Self::has(this, UNSURE | NODES)
+            (*this).flags & KN_ARENA_CHECK_LEAVE == 0 && (!Self::has(this, BOOKED) || Self::has_empty_books(this))
+        }
+    }
+
+    /// [`KnArena::is_plain`] for one whose books are open.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn has_empty_books(this: *const Self) -> bool {
+        // SAFETY: as there.
+        unsafe {
+            let books = Self::books(this);
+            let nothing = (*books).cleanups.is_null()
+                && (*books).cells.is_null()
+                && (*books).tentative.is_null()
+                && (*books).weak.is_null();
+            nothing && (*books).escapes == 0 && !Self::has(this, UNSURE | NODES)
         }
     }
 
@@ -117,9 +128,9 @@ impl KnArena {
     unsafe fn run(this: *mut Self, callback: impl FnOnce()) {
         // SAFETY: the caller's word.
         unsafe {
-            Callback::run(&raw mut (*this).callback, callback);
+            Callback::run(&raw mut (*Self::books(this)).callback, callback);
             if Self::has(this, SCOPE) {
-                Self::leave_inner(this, &mut KnLeaveReport::new());
+                Self::leave_opened(this);
             }
         }
     }
@@ -130,7 +141,7 @@ impl KnArena {
     /// `this` is a living arena.
     pub(super) unsafe fn is_ending(this: *const Self) -> bool {
         // SAFETY: the caller's word.
-        unsafe { Self::has(this, LEAVING) && Callback::is_under_way(&raw const (*this).callback) }
+        unsafe { Self::has(this, LEAVING) && Callback::is_under_way(&raw const (*Self::books(this)).callback) }
     }
 
     /// Starts the end of a tail, or goes on with one that was jumped away from: no allocation is served from
@@ -141,11 +152,12 @@ impl KnArena {
     pub(super) unsafe fn begin_end(this: *mut Self, whole: bool) {
         // SAFETY: the caller's word.
         unsafe {
+            let books = Self::books(this);
             Self::note_peak(this);
             if !Self::has(this, LEAVING) {
-                (*this).hooks = (*this).cells;
+                (*books).hooks = (*books).cells;
             }
-            (*this).callback.forget();
+            (*books).callback.forget();
             (*this).state |= LEAVING | if whole { WHOLE } else { 0 };
             (*this).end = (*this).at;
         }
@@ -158,9 +170,10 @@ impl KnArena {
     pub(super) unsafe fn end_tail(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
         // SAFETY: nodes are the program's until they were run; linked cells are alive.
         unsafe {
-            while !(*this).cleanups.is_null() && (tail.whole || (*(*this).cleanups).order >= tail.tick) {
-                let KnCleanup { next, run, context, .. } = (*this).cleanups.read();
-                (*this).cleanups = next;
+            let books = Self::books(this);
+            while !(*books).cleanups.is_null() && (tail.whole || (*(*books).cleanups).order >= tail.tick) {
+                let KnCleanup { next, run, context, .. } = (*books).cleanups.read();
+                (*books).cleanups = next;
                 report.cleanups += 1;
                 if let Some(run) = run {
                     Self::run(this, || run(context));
@@ -173,7 +186,7 @@ impl KnArena {
                 }
                 Self::drop_tentative(this, tail, report);
                 Self::release_cells(this, tail, report);
-                if (*this).escapes != 0 || (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE) {
+                if (*books).escapes != 0 || (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE) {
                     Self::settle_escapes(this, tail, report);
                 }
             }
@@ -181,7 +194,7 @@ impl KnArena {
             if (*this).flags & KN_ARENA_CHECK_LEAVE != 0 {
                 Self::settle_escapes(this, tail, report);
             }
-            if !(*this).weak.is_null() {
+            if !(*books).weak.is_null() {
                 Self::clear_weak(this, tail, report);
             }
             if Self::has(this, NODES) {
@@ -199,9 +212,10 @@ impl KnArena {
         use crate::counted::scoped;
         // SAFETY: linked cells are alive.
         unsafe {
-            while !(*this).hooks.is_null() && tail.spans(this, (*this).hooks.addr()) {
-                let cell = (*this).hooks;
-                (*this).hooks = scoped::next(cell);
+            let books = Self::books(this);
+            while !(*books).hooks.is_null() && tail.spans(this, (*books).hooks.addr()) {
+                let cell = (*books).hooks;
+                (*books).hooks = scoped::next(cell);
                 if let Some(destroy) = (*scoped::descriptor((*this).source.heap(), cell)).destroy {
                     report.destroyed += 1;
                     Self::run(this, || destroy(cell.cast()));
@@ -221,8 +235,9 @@ impl KnArena {
         // SAFETY: linked cells are alive. A slot is null before its reference goes: this may be done again
         // after a callback jumped away.
         unsafe {
-            while !(*this).cells.is_null() && tail.spans(this, (*this).cells.addr()) {
-                let cell = (*this).cells;
+            let books = Self::books(this);
+            while !(*books).cells.is_null() && tail.spans(this, (*books).cells.addr()) {
+                let cell = (*books).cells;
                 let heap = (*this).source.heap();
                 let mut drop = |slot: *mut *mut u8| {
                     let child = slot.read();
@@ -236,15 +251,15 @@ impl KnArena {
                     }
                     slot.write(core::ptr::null_mut());
                     released += 1;
-                    Callback::run(&raw mut (*this).callback, || crate::counted::release(child));
+                    Callback::run(&raw mut (*books).callback, || crate::counted::release(child));
                 };
                 scoped::each_named(heap, cell, &mut drop);
                 if scoped::is_traced(heap, cell) {
                     Self::run(this, || scoped::each_traced(heap, cell, &mut drop));
                 }
-                (*this).cells = scoped::next(cell);
-                if (*this).hooks == cell {
-                    (*this).hooks = (*this).cells;
+                (*books).cells = scoped::next(cell);
+                if (*books).hooks == cell {
+                    (*books).hooks = (*books).cells;
                 }
             }
         }
@@ -253,7 +268,7 @@ impl KnArena {
         // SAFETY: a living arena.
         unsafe {
             if Self::has(this, SCOPE) {
-                Self::leave_inner(this, &mut KnLeaveReport::new());
+                Self::leave_opened(this);
             }
         }
     }

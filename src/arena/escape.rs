@@ -126,7 +126,7 @@ impl KnArena {
             };
             scoped::each_outside(heap, &mut look);
             each((*this).source, |other| {
-                let mut cell = (*other).cells;
+                let mut cell = (*Self::books(other)).cells;
                 while !cell.is_null() {
                     // What is older in the same arena, when a part of it ends.
                     if other != this || !tail.spans(this, cell.addr()) {
@@ -164,7 +164,7 @@ impl KnArena {
                 target_size: 0,
                 site: core::ptr::null(),
                 action,
-                raw: holder.raw || (*this).escapes == 0,
+                raw: holder.raw || (*Self::books(this)).escapes == 0,
             };
             #[cfg(feature = "counted")]
             {
@@ -229,7 +229,7 @@ impl KnArena {
     unsafe fn call(this: *mut Self, callback: impl FnOnce()) {
         // SAFETY: the caller's word.
         unsafe {
-            Callback::run(&raw mut (*this).callback, || {
+            Callback::run(&raw mut (*Self::books(this)).callback, || {
                 #[cfg(feature = "counted")]
                 crate::counted::scoped::call((*this).source.heap(), callback);
                 #[cfg(not(feature = "counted"))]
@@ -245,13 +245,14 @@ impl KnArena {
     pub(super) unsafe fn has_escapes(this: *mut Self, report: &mut KnLeaveReport) -> bool {
         // SAFETY: the caller's word.
         unsafe {
+            let books = Self::books(this);
             let asked = (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE);
-            if (*this).escapes == 0 && !asked {
+            if (*books).escapes == 0 && !asked {
                 return false;
             }
             let tail = Tail::whole(this);
             let before = report.escapes;
-            report.counted += (*this).escapes;
+            report.counted += (*books).escapes;
             let mut refused = false;
             Self::each_escape(this, tail, &mut |holder, slot| {
                 // The scopes inside end with it.
@@ -292,6 +293,7 @@ impl KnArena {
     unsafe fn settle(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
         // SAFETY: the caller's word.
         unsafe {
+            let books = Self::books(this);
             let policy = (*this).config.policy;
             #[cfg(feature = "counted")]
             let mut copies = super::promote::Copies::of(this);
@@ -346,7 +348,7 @@ impl KnArena {
             });
             #[cfg(feature = "counted")]
             copies.end_of(this);
-            (*this).escapes = if tail.whole { 0 } else { (*this).escapes.saturating_sub(found) };
+            (*books).escapes = if tail.whole { 0 } else { (*books).escapes.saturating_sub(found) };
         }
     }
 }

@@ -88,11 +88,12 @@ impl KnArena {
             if this.is_null() || target.is_null() {
                 return KnStatus::Ok;
             }
-            slot.write(KnWeakSlot { next: (*this).weak, previous: null_mut(), target: target.cast(), arena: this });
-            if !(*this).weak.is_null() {
-                (*(*this).weak).previous = slot;
+            let books = Self::books(this);
+            slot.write(KnWeakSlot { next: (*books).weak, previous: null_mut(), target: target.cast(), arena: this });
+            if !(*books).weak.is_null() {
+                (*(*books).weak).previous = slot;
             }
-            (*this).weak = slot;
+            (*books).weak = slot;
             note_node((*this).source, slot.addr());
             KnStatus::Ok
         }
@@ -110,7 +111,7 @@ impl KnArena {
                 return;
             }
             if previous.is_null() {
-                (*arena).weak = next;
+                (*Self::books(arena)).weak = next;
             } else {
                 (*previous).next = next;
             }
@@ -128,7 +129,7 @@ impl KnArena {
     pub(super) unsafe fn clear_weak(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
         // SAFETY: slots are where they were set.
         unsafe {
-            let mut slot = (*this).weak;
+            let mut slot = (*Self::books(this)).weak;
             while !slot.is_null() {
                 let next = (*slot).next;
                 if tail.whole || tail.spans(this, (*slot).target.addr()) {
@@ -175,7 +176,7 @@ impl KnArena {
         unsafe {
             let source = (*this).source;
             each(source, |other| {
-                let mut slot = (*other).weak;
+                let mut slot = (*Self::books(other)).weak;
                 while !slot.is_null() {
                     let next = (*slot).next;
                     if other != this && tail.spans(this, slot.addr()) {
@@ -273,18 +274,19 @@ impl KnArena {
             if cell.is_null() {
                 return cell;
             }
-            let order = (*this).tick;
+            let books = Self::books(this);
+            let order = (*books).tick;
             node.write(KnTentative {
-                next: (*this).tentative,
+                next: (*books).tentative,
                 previous: null_mut(),
                 cell: cell.cast(),
                 arena: this,
                 order,
             });
-            if !(*this).tentative.is_null() {
-                (*(*this).tentative).previous = node;
+            if !(*books).tentative.is_null() {
+                (*(*books).tentative).previous = node;
             }
-            (*this).tentative = node;
+            (*books).tentative = node;
             cell
         }
     }
@@ -301,7 +303,7 @@ impl KnArena {
             }
             let KnTentative { next, previous, cell, arena, .. } = node.read();
             if previous.is_null() {
-                (*arena).tentative = next;
+                (*Self::books(arena)).tentative = next;
             } else {
                 (*previous).next = next;
             }
@@ -320,10 +322,11 @@ impl KnArena {
     pub(super) unsafe fn drop_tentative(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
         // SAFETY: the list's nodes are where they were put.
         unsafe {
-            while !(*this).tentative.is_null() && (tail.whole || (*(*this).tentative).order >= tail.tick) {
-                let cell = Self::keep((*this).tentative);
+            let books = Self::books(this);
+            while !(*books).tentative.is_null() && (tail.whole || (*(*books).tentative).order >= tail.tick) {
+                let cell = Self::keep((*books).tentative);
                 report.dropped += 1;
-                crate::port::Callback::run(&raw mut (*this).callback, || crate::counted::release(cell));
+                crate::port::Callback::run(&raw mut (*books).callback, || crate::counted::release(cell));
             }
         }
     }

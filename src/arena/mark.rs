@@ -48,14 +48,15 @@ impl KnArena {
     unsafe fn mark(this: *mut Self) -> KnArenaMark {
         // SAFETY: the caller's word.
         unsafe {
-            (*this).tick += 1;
+            let books = Self::books(this);
+            (*books).tick += 1;
             // What lies before is not resized in place any more.
             (*this).floor = (*this).at;
             KnArenaMark {
                 segment: (*this).segment.cast_const().cast(),
                 at: (*this).at.cast_const().cast(),
                 before: (*this).before,
-                tick: (*this).tick,
+                tick: (*books).tick,
             }
         }
     }
@@ -89,7 +90,7 @@ impl KnArena {
                 return Self::refuse(this, c"kn_arena_rewind: not a mark that can be gone back to");
             };
             if Self::has(this, SCOPE) {
-                Self::leave_inner(this, &mut KnLeaveReport::new());
+                Self::leave_opened(this);
             }
             if !Self::is_plain(this) || Self::has(this, LEAVING) {
                 Self::begin_end(this, false);
@@ -98,7 +99,7 @@ impl KnArena {
             Self::cut_back(this, place);
             (*this).state &= !LEAVING;
             (*this).floor = place.at;
-            (*this).stale = (mark.tick, (*this).tick);
+            (*Self::books(this)).stale = (mark.tick, (*Self::books(this)).tick);
             KnStatus::Ok
         }
     }
@@ -110,9 +111,9 @@ impl KnArena {
     unsafe fn place_of(this: *mut Self, mark: KnArenaMark) -> Option<Place> {
         // SAFETY: segments are alive.
         unsafe {
-            let (after, last) = (*this).stale;
+            let (after, last) = (*Self::books(this)).stale;
             let stale = after < mark.tick && mark.tick <= last;
-            if mark.tick < (*this).first_tick.max(1) || mark.tick > (*this).tick || stale {
+            if mark.tick < (*Self::books(this)).first_tick.max(1) || mark.tick > (*Self::books(this)).tick || stale {
                 return None;
             }
             let mut segment = (*this).segment;

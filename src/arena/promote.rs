@@ -57,9 +57,10 @@ impl Copies {
     pub unsafe fn of(arena: *mut KnArena) -> Copies {
         // SAFETY: what hangs there was made.
         unsafe {
+            let books = KnArena::books(arena);
             let mut copies = Copies::new((*arena).source);
-            copies.list = (*arena).copies.cast();
-            copies.len = (*arena).copied;
+            copies.list = (*books).copies.cast();
+            copies.len = (*books).copied;
             copies.made = true;
             copies.end_of(arena);
             Copies::new((*arena).source)
@@ -73,8 +74,9 @@ impl Copies {
     pub unsafe fn hang(&self, arena: *mut KnArena) {
         // SAFETY: the caller's word.
         unsafe {
-            (*arena).copies = self.list.cast();
-            (*arena).copied = self.len;
+            let books = KnArena::books(arena);
+            (*books).copies = self.list.cast();
+            (*books).copied = self.len;
         }
     }
 
@@ -85,8 +87,9 @@ impl Copies {
     pub unsafe fn end_of(&mut self, arena: *mut KnArena) {
         // SAFETY: the caller's word.
         unsafe {
-            (*arena).copies = null_mut();
-            (*arena).copied = 0;
+            let books = KnArena::books(arena);
+            (*books).copies = null_mut();
+            (*books).copied = 0;
             self.end();
         }
     }

@@ -19,7 +19,7 @@
 //! memory for what stays and what goes.
 
 use super::arena::{innermost, set_innermost, CARVED, LEAVING, SCOPE, WHOLE};
-use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
+use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_CHECK_LEAVE, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
 use super::end::Tail;
 use super::segment::{round, Segment, FIRST, LEAD};
 use super::KnArena;
@@ -57,21 +57,39 @@ impl KnArena {
     ///
     /// # Safety
     /// `heap` is a live heap of this thread.
-    pub unsafe fn enter(heap: *mut KnHeap, config: &KnArenaConfig) -> Result<*mut KnArena, KnStatus> {
-        if let Some(status) = flaw(config) {
-            return Err(status);
-        }
+    #[inline(always)]
+    pub unsafe fn enter(heap: *mut KnHeap, config: *const KnArenaConfig) -> Result<*mut KnArena, KnStatus> {
         // SAFETY: the caller's word; the memory is the scope's own, or what its parent has free.
         unsafe {
+            let bytes = if config.is_null() {
+                BEGIN
+            } else if let Some(status) = flaw(&*config) {
+                return Err(status);
+            } else {
+                beginning(&*config)
+            };
             let source = Source::of(heap);
             let outer = innermost(source);
-            if !outer.is_null() && !Self::has(outer, LEAVING) {
-                let room = (*outer).end.addr() - (*outer).at.addr();
-                if room >= FIRST + beginning(config) {
-                    return Ok(Self::carve(outer, source, config));
-                }
+            if !outer.is_null() && (*outer).end.addr() - (*outer).at.addr() >= FIRST + bytes {
+                return Ok(Self::carve(outer, source, config));
             }
-            let bytes = beginning(config);
+            Self::enter_at_top(source, outer, config, bytes)
+        }
+    }
+
+    /// Enters a scope with a block of its own.
+    ///
+    /// # Safety
+    /// As [`KnArena::enter`].
+    #[inline(never)]
+    unsafe fn enter_at_top(
+        source: Source,
+        outer: *mut KnArena,
+        config: *const KnArenaConfig,
+        bytes: usize,
+    ) -> Result<*mut KnArena, KnStatus> {
+        // SAFETY: the caller's word.
+        unsafe {
             if !outer.is_null() {
                 if let Some(refuser) = Self::refuser(outer, bytes) {
                     Self::note_refusal(outer, refuser);
@@ -119,15 +137,17 @@ impl KnArena {
     /// # Safety
     /// As [`KnArena::enter`]; there is room.
     #[inline(always)]
-    unsafe fn carve(outer: *mut KnArena, source: Source, config: &KnArenaConfig) -> *mut KnArena {
+    unsafe fn carve(outer: *mut KnArena, source: Source, config: *const KnArenaConfig) -> *mut KnArena {
         // SAFETY: the caller's word. The parent serves nothing from there until the scope is left.
         unsafe {
             let start = (*outer).at;
             let room = (*outer).end.addr() - start.addr() - FIRST;
-            let most = if config.flags & KN_ARENA_FIXED != 0 {
-                round(config.presize)
-            } else if config.budget != 0 {
-                config.budget & !7
+            let most = if config.is_null() {
+                room
+            } else if (*config).flags & KN_ARENA_FIXED != 0 {
+                round((*config).presize)
+            } else if (*config).budget != 0 {
+                (*config).budget & !7
             } else {
                 room
             };
@@ -141,10 +161,51 @@ impl KnArena {
         }
     }
 
+    /// Leaves the innermost scope if nothing but memory has to go: whether that was so.
+    ///
+    /// # Safety
+    /// As [`KnArena::leave`].
+    #[inline(always)]
+    pub unsafe fn leave_plain(this: *mut Self) -> bool {
+        // SAFETY: as there.
+        unsafe {
+            if !Self::is_alive(this) {
+                return false;
+            }
+            // A scope, with or without memory of its own, and nothing else.
+            let plain = (*this).state & !CARVED == SCOPE && (*this).flags & KN_ARENA_CHECK_LEAVE == 0;
+            if !plain || innermost((*this).source) != this {
+                return false;
+            }
+            Self::note_peak(this);
+            Self::go(this);
+            true
+        }
+    }
+
+    /// Takes the innermost scope out of the list and gives its memory back.
+    ///
+    /// # Safety
+    /// `this` is the innermost scope; nothing in it is left to be done.
+    #[inline(always)]
+    unsafe fn go(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let outer = (*this).outer;
+            set_innermost((*this).source, outer);
+            if !outer.is_null() {
+                Self::return_to(this, outer);
+            }
+            Self::unseal(this);
+            Self::give_all(this);
+        }
+    }
+
     /// Leaves a scope, those inside it first.
     ///
     /// # Safety
     /// `this` is null or memory that can be read; nothing in the scope is used afterwards.
+    #[inline(never)]
     pub unsafe fn leave(this: *mut Self, report: &mut KnLeaveReport) -> KnStatus {
         // SAFETY: the caller's word.
         unsafe {
@@ -158,10 +219,6 @@ impl KnArena {
                 return report.status;
             }
             report.status = KnStatus::Ok;
-            if innermost((*this).source) == this && !Self::has(this, LEAVING) && Self::is_plain(this) {
-                Self::leave_one(this, report);
-                return KnStatus::Ok;
-            }
             report.status = Self::may_leave(this, report);
             if report.status != KnStatus::Ok {
                 return report.status;
@@ -213,10 +270,26 @@ impl KnArena {
         }
     }
 
+    /// Leaves the scopes that a callback left open inside one.
+    ///
+    /// # Safety
+    /// `this` is one of the open scopes.
+    #[inline(always)]
+    pub(super) unsafe fn leave_opened(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if innermost((*this).source) != this {
+                Self::leave_inner(this, &mut KnLeaveReport::new());
+            }
+        }
+    }
+
     /// Leaves the scopes inside one.
     ///
     /// # Safety
     /// `this` is one of the open scopes.
+    #[cold]
+    #[inline(never)]
     pub(super) unsafe fn leave_inner(this: *mut Self, report: &mut KnLeaveReport) {
         // SAFETY: the caller's word.
         unsafe {
@@ -258,15 +331,9 @@ impl KnArena {
             if !Self::is_plain(this) || Self::has(this, LEAVING) {
                 Self::end_whole(this, report);
             }
-            report.peak = (*this).peak;
-            report.suggested = round((*this).peak);
-            let outer = (*this).outer;
-            set_innermost((*this).source, outer);
-            if !outer.is_null() {
-                Self::return_to(this, outer);
-            }
-            Self::unseal(this);
-            Self::give_all(this);
+            report.peak = Self::most(this);
+            report.suggested = round(report.peak);
+            Self::go(this);
         }
     }
 
@@ -278,7 +345,7 @@ impl KnArena {
     pub(super) unsafe fn end_whole(this: *mut Self, report: &mut KnLeaveReport) {
         // SAFETY: the caller's word.
         unsafe {
-            report.counted += (*this).escapes;
+            report.counted += (*Self::books(this)).escapes;
             Self::begin_end(this, true);
             Self::end_tail(this, Tail::whole(this), report);
         }
@@ -292,15 +359,37 @@ impl KnArena {
     unsafe fn return_to(this: *mut Self, outer: *mut KnArena) {
         // SAFETY: the caller's word.
         unsafe {
+            let base = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
+            let host = (*outer).segment;
+            if Self::has(this, CARVED) && (*this).segment == base && Segment::spans(host, base.addr()) {
+                // The usual case: it lay in its parent's newest segment, and needed no other.
+                (*outer).high = (*outer).high.max((*this).high);
+                if !Self::has(outer, LEAVING) {
+                    (*outer).end = (*host).limit;
+                }
+                return;
+            }
+            Self::return_more(this, outer);
+        }
+    }
+
+    /// [`KnArena::return_to`] for a scope with memory of its own.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn return_more(this: *mut Self, outer: *mut KnArena) {
+        // SAFETY: as there.
+        unsafe {
             let used = Self::used(outer);
-            (*outer).peak = (*outer).peak.max(used + FIRST + (*this).peak);
+            (*outer).peak = Self::most(outer).max(used + FIRST + Self::most(this));
             let mut from_heap = (*this).held;
             if Self::has(this, CARVED) {
-                let segment = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
-                from_heap -= (*segment).limit.addr() - segment.addr() - FIRST;
+                let base = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
+                from_heap -= (*base).limit.addr() - base.addr() - FIRST;
                 let host = (*outer).segment;
                 // If the parent took another segment meanwhile, what lies here goes with the parent.
-                if Segment::spans(host, segment.addr()) && !Self::has(outer, LEAVING) {
+                if Segment::spans(host, base.addr()) && !Self::has(outer, LEAVING) {
                     (*outer).end = (*host).limit;
                 }
             }

@@ -126,7 +126,31 @@ impl KnArena {
     #[inline(always)]
     pub(super) unsafe fn note_peak(this: *mut Self) {
         // SAFETY: the caller's word.
-        unsafe { (*this).peak = (*this).peak.max(Self::used(this)) };
+        unsafe { (*this).high = (*this).high.max((*this).at) };
+    }
+
+    /// The most bytes in use so far.
+    ///
+    /// # Safety
+    /// As [`KnArena::used`].
+    pub(super) unsafe fn most(this: *const Self) -> usize {
+        // SAFETY: the caller's word.
+        unsafe {
+            let high = (*this).high.max((*this).at);
+            (*this).peak.max((*this).before + (high.addr() - Segment::data((*this).segment).addr()))
+        }
+    }
+
+    /// Leaves the segment that is open, for another one.
+    ///
+    /// # Safety
+    /// As [`KnArena::used`].
+    unsafe fn close(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*this).peak = Self::most(this);
+            (*this).high = null_mut();
+        }
     }
 
     /// Makes a segment the one that allocations are served from.
@@ -215,6 +239,7 @@ impl KnArena {
             let segment = start.cast::<Segment>();
             let older_block = if joined { (*block).older_block } else { block };
             segment.write(Segment { arena: this, older: (*this).segment, older_block, limit });
+            Self::close(this);
             (*this).before = Self::used(this);
             (*this).block = segment;
             (*this).blocks += usize::from(!joined);
@@ -250,8 +275,8 @@ impl KnArena {
     pub(super) unsafe fn note_refusal(this: *mut Self, refuser: *mut KnArena) {
         // SAFETY: the caller's word.
         unsafe {
-            (*this).refused += 1;
-            (*this).refused_by = Self::name(refuser);
+            (*Self::books(this)).refused += 1;
+            (*Self::books(this)).refused_by = Self::name(refuser);
         }
     }
 
@@ -319,6 +344,14 @@ impl KnArena {
             }
             let source: Source = (*this).source;
             let mut block = (*this).block;
+            if Self::has(this, SCOPE) {
+                while !block.is_null() {
+                    let next = (*block).older_block;
+                    source.give_top(block.cast());
+                    block = next;
+                }
+                return;
+            }
             let mut spare = (*this).spare;
             while !spare.is_null() {
                 let next = (*spare).older;
@@ -377,6 +410,9 @@ impl KnArena {
         // SAFETY: segments between the newest and this one are this arena's.
         unsafe {
             Self::note_peak(this);
+            if place.segment != (*this).segment {
+                Self::close(this);
+            }
             let Place { segment, at, before } = place;
             let filling = Self::filling(this);
             let source = (*this).source;
@@ -439,6 +475,7 @@ impl KnArena {
         // SAFETY: its segments are blocks of their own.
         unsafe {
             Self::note_peak(this);
+            Self::close(this);
             let beginning = Self::beginning(this);
             let mut kept = null_mut();
             let mut all = (*beginning.segment).limit.addr() - beginning.at.addr();
@@ -486,6 +523,7 @@ impl KnArena {
                 let segment = *link;
                 if Segment::room(segment) >= bytes {
                     *link = (*segment).older;
+                    Self::close(this);
                     (*this).before = Self::used(this);
                     (*segment).older = (*this).segment;
                     (*segment).older_block = (*this).block;
@@ -561,7 +599,7 @@ impl KnArena {
                 }
                 segment = (*segment).older;
             }
-            let mut spare = (*this).spare;
+            let mut spare = if Self::has(this, SCOPE) { null_mut() } else { (*this).spare };
             while !spare.is_null() {
                 visit(spare.cast_const().cast(), (*spare).limit.addr() - spare.addr());
                 spare = (*spare).older;

@@ -61,7 +61,7 @@ impl KnArena {
                 return KnStatus::Invalid;
             }
             if Self::has(this, SCOPE) {
-                Self::leave_inner(this, &mut KnLeaveReport::new());
+                Self::leave_opened(this);
             }
             if !Self::is_plain(this) || Self::has(this, LEAVING) {
                 Self::end_whole(this, &mut KnLeaveReport::new());
@@ -77,8 +77,8 @@ impl KnArena {
                 Self::empty(this, most);
             }
             (*this).state &= !(LEAVING | WHOLE);
-            (*this).first_tick = (*this).tick + 1;
-            (*this).tick += 1;
+            (*Self::books(this)).first_tick = (*Self::books(this)).tick + 1;
+            (*Self::books(this)).tick += 1;
             (*this).floor = null_mut();
             KnStatus::Ok
         }

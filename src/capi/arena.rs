@@ -61,7 +61,7 @@ pub unsafe extern "C" fn kn_arena_enter(
     // SAFETY: the caller's word.
     unsafe {
         out.write(null_mut());
-        match KnArena::enter(heap, &read(config)) {
+        match KnArena::enter(heap, config) {
             Ok(scope) => {
                 out.write(scope);
                 KnStatus::Ok
@@ -88,6 +88,9 @@ pub unsafe extern "C" fn kn_arena_leave(scope: *mut KnArena, report: *mut KnLeav
     // SAFETY: the caller's word.
     unsafe {
         if report.is_null() {
+            if KnArena::leave_plain(scope) {
+                return KnStatus::Ok;
+            }
             return KnArena::leave(scope, &mut KnLeaveReport::new());
         }
         report.write(KnLeaveReport::new());

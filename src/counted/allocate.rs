@@ -36,7 +36,7 @@ use crate::port;
 /// # Safety
 /// `bytes` bytes at `at`, a multiple of 8, are writable, and `at` is aligned to 8.
 #[inline(always)]
-unsafe fn clear(at: *mut u8, bytes: usize) {
+pub(super) unsafe fn clear(at: *mut u8, bytes: usize) {
     let mut at = at;
     // SAFETY: the caller's word.
     unsafe {

@@ -584,6 +584,10 @@ pub unsafe fn size_of_cell(object: *const u8) -> usize {
         if object.is_null() || CHECKED && find(object) != Found::Cell {
             return 0;
         }
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            return crate::arena::KnArena::size_of_cell(object.cast_mut());
+        }
         bytes_of(object) - super::cell::HEADER
     }
 }

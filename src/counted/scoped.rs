@@ -160,7 +160,7 @@ impl Shape {
             let word = IMMORTAL | self.marks | ((distance / 8) as u32 * ONE);
             let kind = (*self.record).kind ^ (object.addr() as u32) << 13;
             header(object).write(CellHeader { word, kind });
-            object.write_bytes(0, self.payload);
+            super::allocate::clear(object, self.payload);
             debug_assert!(type_id(object) == self.id);
         }
         object

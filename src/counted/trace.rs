@@ -51,6 +51,11 @@ pub(crate) unsafe fn slots(record: *const Record, object: *const u8) -> usize {
         if !(*record).has(ARRAY) {
             return fixed;
         }
+        #[cfg(feature = "arena")]
+        if super::scoped::is_scoped(object) {
+            let payload = super::scoped::payload(record, object.cast_mut());
+            return fixed + (payload - Record::size(record)) / size_of::<usize>();
+        }
         fixed + (bytes_of(object) - HEADER - Record::size(record)) / size_of::<usize>()
     }
 }

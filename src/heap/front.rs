@@ -10,17 +10,18 @@
 //!   extend:   | free           | used |   ->  | free    | used        |
 //!   retract:  | free    | used        |   ->  | free           | used |
 //! ```
-//! Cost: as `free` and `malloc` together; no byte is copied.
+//! Cost: as `free` and `malloc` together; no byte is copied. A block at the region's end is taken and given back
+//! without touching a list as long as the free block before it stays in its bin.
 
 use core::ptr::null_mut;
 
 use super::allocate::take_called;
-use super::bins::{link_called, unlink_called};
+use super::bins::{large_bin, link_called, unlink_called, EXACT};
 use super::heap::in_layout;
 use super::layout::{KnHeap, KnLayout, Layout, Region, Tally};
-use super::request::note_peak;
+use super::request::{count, granules, note_peak};
 use super::status::KnStatus;
-use super::{guard, CompactLayout, MapLayout, WideLayout};
+use super::{guard, CompactLayout, MapLayout, WideLayout, FULLY};
 
 const MAP: bool = cfg!(feature = "layout-map");
 const COMPACT: bool = cfg!(feature = "layout-compact");
@@ -105,7 +106,84 @@ unsafe fn start_moved(this: *mut KnHeap, at: *mut u8, bytes: usize, down: bool) 
     unsafe { in_layout!(this, region => moved(region, at, bytes, down)) }
 }
 
+/// A block of at least `bytes` bytes from the end of the free block that touches the region's end; null if
+/// that would move it to another bin, or there is none so large.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+unsafe fn take_end<L: Layout>(region: Region<L>, bytes: usize) -> *mut u8 {
+    // SAFETY: the free block keeps its place in its list: only its size changes.
+    unsafe {
+        let Some(size) = granules::<L>(bytes) else { return null_mut() };
+        let last = L::free_at_end(region);
+        if last <= EXACT + size || large_bin(last - size) != large_bin(last) {
+            return null_mut();
+        }
+        let block = region.end() - last;
+        L::take(region, block, last, block + last - size, size);
+        L::set_free_size(region, block, last - size);
+        count(region, size);
+        region.granule(block + last - size)
+    }
+}
+
+/// Gives a used block back that lies behind a large free one, if that stays in its bin: whether it did.
+///
+/// # Safety
+/// `region` is live.
+#[inline(always)]
+unsafe fn give_end<L: Layout>(region: Region<L>, at: *mut u8) -> bool {
+    // SAFETY: as in `take_end`.
+    unsafe {
+        let Some(block) = region.index_of(at) else { return false };
+        let Ok(used) = L::give(region, block) else { return false };
+        let alone = matches!(L::right(region, block, used), Some(0));
+        if let (true, Some(left)) = (alone, L::left(region, block, used)) {
+            if left > EXACT && large_bin(left + used.size) == large_bin(left) {
+                L::set_free_size(region, block - left, left + used.size);
+                region.tally().write(region.tally().read().minus(used.size));
+                return true;
+            }
+        }
+        L::take_back(region, block, used);
+        false
+    }
+}
+
 impl KnHeap {
+    /// As [`KnHeap::malloc_top`], cheaper where the free block at the region's end stays in its bin.
+    ///
+    /// # Safety
+    /// As [`KnHeap::extend_front`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_end(this: *mut Self, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !FULLY {
+                let at = in_layout!(this, region => take_end(region, bytes));
+                if !at.is_null() {
+                    return at;
+                }
+            }
+            Self::malloc_top(this, bytes)
+        }
+    }
+
+    /// As [`KnHeap::free`], cheaper where the free block before stays in its bin.
+    ///
+    /// # Safety
+    /// As [`KnHeap::free`].
+    #[inline(always)]
+    pub(crate) unsafe fn give_end(this: *mut Self, at: *mut u8) {
+        // SAFETY: the caller's word. A refusal is told by `free`.
+        unsafe {
+            if FULLY || !in_layout!(this, region => give_end(region, at)) {
+                let _ = Self::free(this, at);
+            }
+        }
+    }
+
     /// Makes a used block longer by at least `bytes` bytes before its start: the new start, or null, and
     /// nothing has changed, when the free block before it has not that much.
     ///

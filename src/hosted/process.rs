@@ -56,6 +56,13 @@ fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     })
 }
 
+/// Whether a heap is the one below the large blocks.
+#[cfg(feature = "arena")]
+#[inline(always)]
+pub(crate) fn is_process_heap(heap: *mut KnHeap) -> bool {
+    heap == HEAP.load(Ordering::Acquire)
+}
+
 /// The heap below the large blocks, made if it is not yet; null iff the system refuses memory.
 pub(crate) fn process_heap() -> *mut KnHeap {
     let known = HEAP.load(Ordering::Acquire);

@@ -43,6 +43,26 @@ pub(crate) fn statistics(stats: &KnGcStats, write: Write<'_>) {
     }
 }
 
+/// The state whose cells may refer to a cell; `state` for those that belong to none.
+///
+/// # Safety
+/// `object` is a cell.
+unsafe fn state_of(state: *mut Counted, object: *const u8) -> *mut Counted {
+    // SAFETY: the caller's word.
+    unsafe {
+        #[cfg(feature = "arena")]
+        if counted::scoped::is_scoped(object) {
+            return state;
+        }
+        let owner = counted::owner(object);
+        if owner.is_null() {
+            state
+        } else {
+            owner
+        }
+    }
+}
+
 /// Writes a line for each reference that a cell of the same state holds to `object`, then how many there are
 /// besides: `Ok`, or `Foreign` when `object` is no living cell.
 ///
@@ -56,8 +76,7 @@ pub(crate) unsafe fn who_holds(state: *mut Counted, object: *const u8, write: Wr
         if count == 0 {
             return KnStatus::Foreign;
         }
-        let owner = counted::owner(object);
-        let state = if owner.is_null() { state } else { owner };
+        let state = state_of(state, object);
         let mut found = 0usize;
         let mut going = true;
         if !state.is_null() {

@@ -55,14 +55,14 @@ pub(crate) use callback::Callback;
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
 #[cfg(feature = "counted")]
-pub(crate) use resident::{any_resident, expect_residents};
-#[cfg(feature = "counted")]
 pub(crate) use platform::counted;
 #[cfg(any(unix, feature = "counted"))]
 pub(crate) use platform::set_counted;
 #[cfg(all(feature = "arena", not(unix)))]
 pub(crate) use platform::with_default;
 pub(crate) use platform::{default_heap, set_lock, use_heap};
+#[cfg(feature = "counted")]
+pub(crate) use resident::{any_resident, expect_residents};
 #[cfg(any(feature = "arena", feature = "counted"))]
 use stack::stack_pointer;
 #[cfg(all(unix, feature = "libc-names"))]
