@@ -1,12 +1,14 @@
 # Knoll: the one entry. Each target is thin over `cargo xtask`; `cargo xtask help` has the details.
 #
-#   make run        set up, build, and run Lua, Lisp and Nim on Knoll: on the host and in the emulated Cortex-M4
+#   make run        set up, build, and run Lua, Lisp, a device's workflows and Nim on Knoll: on the host and in the
+#                   emulated Cortex-M4
 #   make test       set up, build, and run every test
 #   make header     regenerate include/knoll.h from src/capi
 #   make firmware   localised archives for the firmware targets, in dist/
 #   make dist       localised archives for every target, in dist/
 #   make bench      measure Knoll and its rivals in the emulator; writes docs/figures.md
 #   make bench-counted   measure counted cells and their rivals; writes docs/counted-figures.md
+#   make bench-arena     measure scopes and arenas and their rivals; writes docs/arena-figures.md
 #   make size       code size of each public function, and of libknoll.so
 #   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
@@ -21,7 +23,7 @@ FUZZ_SECONDS ?= 60
 XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
 
 .DEFAULT_GOAL := help
-.PHONY: run test header firmware dist bench bench-counted size install miri fuzz clean help
+.PHONY: run test header firmware dist bench bench-counted bench-arena size install miri fuzz clean help
 
 run:
 	@tools/setup.sh rust firmware emu host nim
@@ -52,6 +54,10 @@ bench:
 bench-counted:
 	@tools/setup.sh rust firmware emu host bench-counted
 	$(XTASK) bench-counted
+
+bench-arena:
+	@tools/setup.sh rust firmware emu host bench-arena
+	$(XTASK) bench-arena
 
 size:
 	@tools/setup.sh rust

@@ -15,6 +15,7 @@
 #   nim        Nim's compiler: a Nim program on libknoll.so
 #   node       Node.js, 18 or later: Grain's names as a WebAssembly module
 #   bench-counted  what counted cells are measured against: Nim, libgc, mimalloc
+#   bench-arena    what scopes and arenas are measured against: talloc, APR's pools (obstacks are the C library's)
 #   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
@@ -146,6 +147,14 @@ group_bench-counted() {
   need util-linux command -v prlimit
 }
 
+group_bench-arena() {
+  group_valgrind
+  need pkg-config command -v pkg-config
+  need libtalloc-dev pkg-config --exists talloc
+  need libapr1-dev pkg-config --exists apr-1
+  need util-linux command -v prlimit
+}
+
 group_miri() {
   command -v rustup >/dev/null || return 0
   if ! rustup toolchain list | grep -q '^nightly'; then
@@ -163,10 +172,10 @@ group_fuzz() {
   command -v cargo-fuzz >/dev/null || attempt "cargo-fuzz" cargo install --locked cargo-fuzz
 }
 
-[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted miri
+[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted bench-arena miri
 for group in "$@"; do
   case $group in
-    rust | firmware | emu | host | valgrind | preload | nim | node | bench-counted | miri | fuzz) "group_$group" ;;
+    rust | firmware | emu | host | valgrind | preload | nim | node | bench-counted | bench-arena | miri | fuzz) "group_$group" ;;
     *)
       say "no such group: $group"
       exit 2

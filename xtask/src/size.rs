@@ -61,7 +61,11 @@ pub fn run(args: Args) -> Result<()> {
     announce("libknoll.so");
     let bytes = stripped_bytes(&build_shared()?)?;
     note(format!("{bytes} bytes stripped"));
-    note(format!("{} bytes without counted cells", stripped_bytes(&build_malloc_only()?)?));
+    for (what, features) in WITHOUT {
+        let library = Library { features, no_default_features: true, ..Library::default() };
+        note(format!("{} bytes without {what}", stripped_bytes(&library.shared()?)?));
+    }
+    note(format!("{} bytes without both", stripped_bytes(&build_malloc_only()?)?));
     if let Some(path) = args.json {
         let all = serde_json::json!({ "target": args.target, "core": figures, "libknoll.so": bytes });
         std::fs::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;
@@ -77,6 +81,12 @@ const LAYOUTS: &[(&str, &[&str])] = &[
     ("32-bit header only", &["layout-wide"]),
     ("headerless map only, small-code", &["layout-map", "small-code"]),
     ("16-bit header only, small-code", &["layout-compact", "small-code"]),
+];
+
+/// What a program on an operating system may do without, and the features that are left.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("arenas", &["layout-map", "layout-compact", "layout-wide", "counted"]),
+    ("counted cells", &["layout-map", "layout-compact", "layout-wide", "arena"]),
 ];
 
 /// The size of a shared object without anything that is not needed to run it.
