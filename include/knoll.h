@@ -380,7 +380,7 @@ typedef struct KnEscape {
    * What was done: KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE, KN_ESCAPE_TRAP, KN_ESCAPE_REFUSE, KN_ESCAPE_TELL.
    */
   uint32_t action;
-  /** It was not stored by GC_assign: KN_ARENA_CHECK_LEAVE found it. */
+  /** It was certainly not stored by GC_assign: a word of raw memory, or none was counted. */
   bool raw;
 } KnEscape;
 
@@ -1325,8 +1325,8 @@ KnTypeId GC_grainType(void);
  *
  * When an arena ends (by leave, unwind, reset, destroy, or its last part by rewind), everything is done in
  * this order: scopes inside it; cleanups, the newest first; destroy callbacks of cells, the newest first;
- * tentative objects and references to the outside are released; references from outside are found and dealt
- * with; weak slots become NULL; memory goes back to the heap. Callbacks may use everything outside, and may
+ * tentative objects are released; references from outside are found and dealt with; references to the outside
+ * are released; weak slots become NULL; memory goes back to the heap. Callbacks may use everything outside, and may
  * jump away: the next call that ends the arena goes on behind them. In the arena itself they get no memory.
  *
  * Scopes and arenas belong to the thread that uses the heap; over the process heap each thread has its own.
@@ -1620,6 +1620,17 @@ static inline void *kn_arena_allocInline(KnArena *arena, size_t size)
 {
   KnArenaTop *top = (KnArenaTop *)(void *)arena;
   char *at = top->at;
+#if defined(__GNUC__)
+  if (__builtin_constant_p(size) && size <= 65536u) {
+    /* No arena lies in the last 64 KB of all addresses: the sum does not overflow. */
+    uintptr_t next = (uintptr_t)at + ((size + 7u) & ~(size_t)7u);
+    if (next > (uintptr_t)top->end) {
+      return kn_arena_alloc(arena, size);
+    }
+    top->at = (char *)next;
+    return at;
+  }
+#endif
   if (size > (size_t)(top->end - at)) {
     return kn_arena_alloc(arena, size);
   }

@@ -15,7 +15,7 @@
 use core::ffi::c_char;
 use core::ptr::null_mut;
 
-use super::arena::{innermost, HOOKS, LEAVING, SCOPE, UNSURE};
+use super::arena::{HOOKS, LEAVING, UNSURE};
 use super::config::{KN_ARENA_CHECK_STORES, KN_ARENA_SITES};
 use super::segment::Segment;
 use super::KnArena;
@@ -65,31 +65,6 @@ impl KnArena {
         }
     }
 
-    /// Whether a slot lies inside the arena that a segment is of: there, or in a scope entered later.
-    ///
-    /// # Safety
-    /// `segment` is one of a living arena.
-    unsafe fn is_within(segment: *mut Segment, slot: usize) -> bool {
-        // SAFETY: the caller's word; scopes are alive.
-        unsafe {
-            let this = (*segment).arena;
-            if Self::spans(this, null_mut(), null_mut(), slot) {
-                return true;
-            }
-            if !Self::has(this, SCOPE) {
-                return false;
-            }
-            let mut inner = innermost((*this).source);
-            while !inner.is_null() && inner != this {
-                if Self::spans(inner, null_mut(), null_mut(), slot) {
-                    return true;
-                }
-                inner = (*inner).outer;
-            }
-            false
-        }
-    }
-
     /// A cell of an arena is stored in a slot by GC_assign.
     ///
     /// # Safety
@@ -104,7 +79,7 @@ impl KnArena {
             }
             let segment = scoped::segment(cell).cast::<Segment>();
             let this = (*segment).arena;
-            if !Self::is_alive(this) || Self::is_within(segment, slot.addr()) {
+            if !Self::is_alive(this) || Self::has_inside((*segment).arena, slot.addr()) {
                 return;
             }
             (*Self::books(this)).escapes += 1;
@@ -141,7 +116,7 @@ impl KnArena {
                 return;
             }
             let segment = scoped::segment(cell).cast::<Segment>();
-            if Self::is_alive((*segment).arena) && !Self::is_within(segment, slot.addr()) {
+            if Self::is_alive((*segment).arena) && !Self::has_inside((*segment).arena, slot.addr()) {
                 Self::lost((*segment).arena);
             }
         }

@@ -120,7 +120,7 @@ pub struct KnEscape {
     pub site: *const c_char,
     /// What was done: KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE, KN_ESCAPE_TRAP, KN_ESCAPE_REFUSE, KN_ESCAPE_TELL.
     pub action: u32,
-    /// It was not stored by GC_assign: KN_ARENA_CHECK_LEAVE found it.
+    /// It was certainly not stored by GC_assign: a word of raw memory, or none was counted.
     pub raw: bool,
 }
 

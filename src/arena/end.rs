@@ -20,6 +20,8 @@ use core::ffi::c_void;
 #[cfg(feature = "counted")]
 use super::arena::HOOKS;
 use super::arena::{BOOKED, LEAVING, NODES, SCOPE, UNSURE, WHOLE};
+#[cfg(feature = "counted")]
+use super::config::KN_ESCAPE_NULL;
 use super::config::{KnLeaveReport, KN_ARENA_CHECK_LEAVE};
 use super::segment::Place;
 use super::KnArena;
@@ -185,14 +187,20 @@ impl KnArena {
                     Self::destroy_cells(this, tail, report);
                 }
                 Self::drop_tentative(this, tail, report);
+                let checks = (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE);
+                // Cells older than a mark may refer to what ends, and nobody counts that.
+                if (*books).escapes != 0 || checks || !tail.whole {
+                    Self::settle_escapes(this, tail, report, (*this).config.policy);
+                }
                 Self::release_cells(this, tail, report);
-                if (*books).escapes != 0 || (*this).flags & KN_ARENA_CHECK_LEAVE != 0 || Self::has(this, UNSURE) {
-                    Self::settle_escapes(this, tail, report);
+                if (*books).escapes != 0 && tail.whole {
+                    // Stored meanwhile.
+                    Self::settle_escapes(this, tail, report, KN_ESCAPE_NULL);
                 }
             }
             #[cfg(not(feature = "counted"))]
             if (*this).flags & KN_ARENA_CHECK_LEAVE != 0 {
-                Self::settle_escapes(this, tail, report);
+                Self::settle_escapes(this, tail, report, (*this).config.policy);
             }
             if !(*books).weak.is_null() {
                 Self::clear_weak(this, tail, report);
@@ -224,51 +232,68 @@ impl KnArena {
         }
     }
 
-    /// Releases what the cells of the tail refer to outside.
+    /// Releases what the cells of the tail refer to outside. What is destroyed by that may store references in
+    /// cells that were released already: then all are looked at again.
     ///
     /// # Safety
     /// As [`KnArena::end_tail`].
     #[cfg(feature = "counted")]
     unsafe fn release_cells(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
         use crate::counted::scoped;
-        let mut released = 0;
-        // SAFETY: linked cells are alive. A slot is null before its reference goes: this may be done again
-        // after a callback jumped away.
+        // SAFETY: linked cells are alive, and stay in the list until all are released: after a callback that
+        // jumps away this is done again. A slot is null before its reference goes.
         unsafe {
             let books = Self::books(this);
-            while !(*books).cells.is_null() && tail.spans(this, (*books).cells.addr()) {
-                let cell = (*books).cells;
-                let heap = (*this).source.heap();
-                let mut drop = |slot: *mut *mut u8| {
-                    let child = slot.read();
-                    if child.is_null() {
-                        return;
-                    }
-                    if scoped::is_scoped(child) {
-                        Self::overwritten(slot, child);
-                        slot.write(core::ptr::null_mut());
-                        return;
-                    }
-                    slot.write(core::ptr::null_mut());
-                    released += 1;
-                    Callback::run(&raw mut (*books).callback, || crate::counted::release(child));
-                };
-                scoped::each_named(heap, cell, &mut drop);
-                if scoped::is_traced(heap, cell) {
-                    Self::run(this, || scoped::each_traced(heap, cell, &mut drop));
+            let heap = (*this).source.heap();
+            loop {
+                let calls = scoped::calls(heap);
+                let mut released = 0;
+                let mut cell = (*books).cells;
+                while !cell.is_null() && tail.spans(this, cell.addr()) {
+                    Self::release_cell(this, cell, &mut released);
+                    cell = scoped::next(cell);
                 }
-                (*books).cells = scoped::next(cell);
-                if (*books).hooks == cell {
-                    (*books).hooks = (*books).cells;
+                report.released += released;
+                if released == 0 || scoped::calls(heap) == calls {
+                    (*books).cells = cell;
+                    (*books).hooks = cell;
+                    break;
                 }
             }
-        }
-        report.released += released;
-        // A release may have run the program's code.
-        // SAFETY: a living arena.
-        unsafe {
+            // A release may have run the program's code.
             if Self::has(this, SCOPE) {
                 Self::leave_opened(this);
+            }
+        }
+    }
+
+    /// Releases what one cell refers to outside.
+    ///
+    /// # Safety
+    /// `cell` is a linked cell of the arena.
+    #[cfg(feature = "counted")]
+    unsafe fn release_cell(this: *mut Self, cell: *mut u8, released: &mut usize) {
+        use crate::counted::scoped;
+        // SAFETY: as above.
+        unsafe {
+            let heap = (*this).source.heap();
+            let mut drop = |slot: *mut *mut u8| {
+                let child = slot.read();
+                if child.is_null() {
+                    return;
+                }
+                if scoped::is_scoped(child) {
+                    Self::overwritten(slot, child);
+                    slot.write(core::ptr::null_mut());
+                    return;
+                }
+                slot.write(core::ptr::null_mut());
+                *released += 1;
+                Callback::run(&raw mut (*Self::books(this)).callback, || crate::counted::release(child));
+            };
+            scoped::each_named(heap, cell, &mut drop);
+            if scoped::is_traced(heap, cell) {
+                Self::run(this, || scoped::each_traced(heap, cell, &mut drop));
             }
         }
     }

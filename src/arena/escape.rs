@@ -24,7 +24,7 @@ use core::ptr::null_mut;
 
 #[cfg(feature = "counted")]
 use super::arena::each;
-use super::arena::{each_held, UNSURE};
+use super::arena::{each_held, innermost, SCOPE, UNSURE};
 use super::config::{
     KnEscape, KnLeaveReport, KN_ARENA_CHECK_LEAVE, KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE, KN_ESCAPE_REFUSE, KN_ESCAPE_TELL,
     KN_ESCAPE_TRAP,
@@ -255,8 +255,8 @@ impl KnArena {
             report.counted += (*books).escapes;
             let mut refused = false;
             Self::each_escape(this, tail, &mut |holder, slot| {
-                // The scopes inside end with it.
-                if !holder.dead && !holder.raw && !tail.spans(this, slot.addr()) {
+                // The scopes inside end before it.
+                if !holder.dead && !holder.raw && !Self::has_inside(this, slot.addr()) {
                     refused = true;
                     let escape = Self::describe(this, tail, &holder, slot, KN_ESCAPE_REFUSE);
                     Self::tell(this, &escape, report);
@@ -270,31 +270,54 @@ impl KnArena {
         }
     }
 
+    /// Whether an address lies in the arena, or in a scope inside it.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    pub(super) unsafe fn has_inside(this: *mut Self, address: usize) -> bool {
+        // SAFETY: scopes are alive.
+        unsafe {
+            if Self::spans(this, null_mut(), null_mut(), address) {
+                return true;
+            }
+            if !Self::has(this, SCOPE) {
+                return false;
+            }
+            let mut inner = innermost((*this).source);
+            while !inner.is_null() && inner != this {
+                if Self::spans(inner, null_mut(), null_mut(), address) {
+                    return true;
+                }
+                inner = (*inner).outer;
+            }
+            false
+        }
+    }
+
     /// Deals with the references from outside into what ends.
     ///
     /// # Safety
     /// As [`KnArena::end_tail`].
     #[inline(never)]
-    pub(super) unsafe fn settle_escapes(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
+    pub(super) unsafe fn settle_escapes(this: *mut Self, tail: Tail, report: &mut KnLeaveReport, policy: u32) {
         #[cfg(feature = "counted")]
         // SAFETY: the caller's word.
         unsafe {
-            crate::counted::scoped::undisturbed((*this).source.heap(), || Self::settle(this, tail, report));
+            crate::counted::scoped::undisturbed((*this).source.heap(), || Self::settle(this, tail, report, policy));
         }
         #[cfg(not(feature = "counted"))]
         // SAFETY: the caller's word.
         unsafe {
-            Self::settle(this, tail, report);
+            Self::settle(this, tail, report, policy);
         }
     }
 
     /// # Safety
     /// As [`KnArena::end_tail`].
-    unsafe fn settle(this: *mut Self, tail: Tail, report: &mut KnLeaveReport) {
+    unsafe fn settle(this: *mut Self, tail: Tail, report: &mut KnLeaveReport, policy: u32) {
         // SAFETY: the caller's word.
         unsafe {
             let books = Self::books(this);
-            let policy = (*this).config.policy;
             #[cfg(feature = "counted")]
             let mut copies = super::promote::Copies::of(this);
             #[cfg(feature = "counted")]

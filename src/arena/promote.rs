@@ -100,11 +100,12 @@ impl Copies {
         self.list.wrapping_add(n)
     }
 
-    /// Enters a cell of the arena, and all in it that it leads to, if it is one.
+    /// Enters a cell of the arena, and all in it that it leads to, or nothing, if that can't be copied.
     ///
     /// # Safety
     /// `arena` is living, `cell` an address in it.
-    pub unsafe fn add(&mut self, arena: *mut KnArena, cell: *mut u8) {
+    pub unsafe fn add(&mut self, arena: *mut KnArena, cell: *mut u8) -> KnStatus {
+        let before = self.len;
         // SAFETY: the caller's word.
         unsafe {
             if self.enter(arena, cell) {
@@ -119,6 +120,17 @@ impl Copies {
                     });
                 }
             }
+            let status = self.status;
+            if status == KnStatus::Unsupported {
+                for n in before..self.len {
+                    let Copy { from, word, .. } = self.at(n).read();
+                    scoped::restore(from, word);
+                }
+                self.len = before;
+                self.next = before;
+                self.status = KnStatus::Ok;
+            }
+            status
         }
     }
 
@@ -302,10 +314,13 @@ impl KnArena {
         );
         // SAFETY: the caller's word.
         unsafe {
-            copies.add(this, root);
-            copies.make();
-            let copy = copies.take(root);
-            let status = copies.status;
+            let mut status = copies.add(this, root);
+            let mut copy = null_mut();
+            if status == KnStatus::Ok {
+                copies.make();
+                status = copies.status;
+                copy = copies.take(root);
+            }
             copies.end();
             if copy.is_null() {
                 return Err(status);

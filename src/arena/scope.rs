@@ -18,6 +18,8 @@
 //! Source: regions as a stack (Tofte and Talpin, "Region-based Memory Management", 1997); two stacks in one
 //! memory for what stays and what goes.
 
+use core::ptr::null_mut;
+
 use super::arena::{innermost, set_innermost, CARVED, LEAVING, SCOPE, WHOLE};
 use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_CHECK_LEAVE, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
 use super::end::Tail;
@@ -90,16 +92,23 @@ impl KnArena {
     ) -> Result<*mut KnArena, KnStatus> {
         // SAFETY: the caller's word.
         unsafe {
-            if !outer.is_null() {
-                if let Some(refuser) = Self::refuser(outer, bytes) {
-                    Self::note_refusal(outer, refuser);
-                    return Err(KnStatus::Budget);
+            let mut bytes = bytes;
+            let asked = !config.is_null() && ((*config).presize != 0 || (*config).flags & KN_ARENA_FIXED != 0);
+            let start = loop {
+                let refuser = if outer.is_null() { None } else { Self::refuser(outer, bytes) };
+                let start = if refuser.is_none() { Self::take_first(source, FIRST + bytes) } else { null_mut() };
+                if !start.is_null() {
+                    break start;
                 }
-            }
-            let start = Self::take_first(source, FIRST + bytes);
-            if start.is_null() {
-                return Err(KnStatus::NoMemory);
-            }
+                // Nothing was asked for: less will do.
+                if !asked && bytes != 0 {
+                    bytes = bytes / 4 & !7;
+                    continue;
+                }
+                let Some(refuser) = refuser else { return Err(KnStatus::NoMemory) };
+                Self::note_refusal(outer, refuser);
+                return Err(KnStatus::Budget);
+            };
             let this = start.wrapping_add(LEAD).cast::<KnArena>();
             Self::found(this, source, config, SCOPE);
             Self::begin(this, start.cast(), start.wrapping_add(FIRST + bytes), true);

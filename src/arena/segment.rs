@@ -29,7 +29,8 @@ pub(super) struct Segment {
     /// The segment before it, null: none.
     pub older: *mut Segment,
     /// The lowest segment of the block that was taken before this one's; null: none. A segment in the parent's
-    /// memory names itself.
+    /// memory names itself. In a free-standing arena each is a block of its own: null, or itself if a reset
+    /// had kept it.
     pub older_block: *mut Segment,
     /// Not in the first words, which the heap writes to when the block is free: so a reference that dangles
     /// still leads to a record without a seal.
@@ -183,7 +184,7 @@ impl KnArena {
                 Self::note_refusal(this, this);
                 return false;
             }
-            if Self::take_spare(this, need - LEAD) {
+            if !Self::has(this, SCOPE) && Self::take_spare(this, need - LEAD) {
                 return true;
             }
             let step = match (*this).config.step {
@@ -237,7 +238,11 @@ impl KnArena {
             }
             let limit = if joined { block.cast() } else { start.wrapping_add(bytes) };
             let segment = start.cast::<Segment>();
-            let older_block = if joined { (*block).older_block } else { block };
+            let older_block = match (Self::has(this, SCOPE), joined) {
+                (false, _) => null_mut(),
+                (true, true) => (*block).older_block,
+                (true, false) => block,
+            };
             segment.write(Segment { arena: this, older: (*this).segment, older_block, limit });
             Self::close(this);
             (*this).before = Self::used(this);
@@ -352,16 +357,12 @@ impl KnArena {
                 }
                 return;
             }
-            let mut spare = (*this).spare;
-            while !spare.is_null() {
-                let next = (*spare).older;
-                source.give(spare.cast());
-                spare = next;
-            }
-            while !block.is_null() {
-                let next = (*block).older_block;
-                source.give(block.cast());
-                block = next;
+            for mut segment in [(*this).spare, (*this).segment] {
+                while !segment.is_null() {
+                    let next = (*segment).older;
+                    source.give(segment.cast());
+                    segment = next;
+                }
             }
         }
     }
@@ -417,12 +418,17 @@ impl KnArena {
             let filling = Self::filling(this);
             let source = (*this).source;
             let mut newest = (*this).segment;
-            let mut front = (*this).block;
+            let mut front = if Self::has(this, SCOPE) { (*this).block } else { null_mut() };
             let mut bytes = 0;
             while newest != segment {
                 let older = (*newest).older;
                 if let Some(byte) = filling {
                     fill(Segment::data(newest), byte, (*newest).limit);
+                }
+                if !Self::has(this, SCOPE) {
+                    bytes += Self::put_back(this, newest);
+                    newest = older;
+                    continue;
                 }
                 bytes += Segment::room(newest);
                 if !Segment::is_joined(newest) {
@@ -443,7 +449,9 @@ impl KnArena {
                     front = segment;
                 }
             }
-            (*this).block = front;
+            if Self::has(this, SCOPE) {
+                (*this).block = front;
+            }
             if let Some(byte) = filling {
                 fill(at, byte, (*segment).limit);
             }
@@ -453,6 +461,25 @@ impl KnArena {
             (*this).end = (*segment).limit;
             (*this).floor = (*this).floor.min(at);
             Self::discharge(this, bytes);
+        }
+    }
+
+    /// Gives a segment of a free-standing arena back to where it came from; bytes that are held no more.
+    ///
+    /// # Safety
+    /// Nothing in it is in use.
+    unsafe fn put_back(this: *mut Self, segment: *mut Segment) -> usize {
+        // SAFETY: a block of its own.
+        unsafe {
+            if (*segment).older_block == segment {
+                (*segment).older = (*this).spare;
+                (*this).spare = segment;
+                return 0;
+            }
+            let room = Segment::room(segment);
+            (*this).source.give(segment.cast());
+            (*this).blocks -= 1;
+            room
         }
     }
 
@@ -526,8 +553,8 @@ impl KnArena {
                     Self::close(this);
                     (*this).before = Self::used(this);
                     (*segment).older = (*this).segment;
-                    (*segment).older_block = (*this).block;
-                    (*this).block = segment;
+                    // As the mark of one that was kept.
+                    (*segment).older_block = segment;
                     Self::open(this, segment);
                     return true;
                 }
@@ -586,6 +613,15 @@ impl KnArena {
         // SAFETY: segments are alive.
         unsafe {
             let mut segment = (*this).segment;
+            if !Self::has(this, SCOPE) {
+                for mut segment in [segment, (*this).spare] {
+                    while !segment.is_null() {
+                        visit(segment.cast_const().cast(), (*segment).limit.addr() - segment.addr());
+                        segment = (*segment).older;
+                    }
+                }
+                return;
+            }
             let mut low: *mut Segment = null_mut();
             while !segment.is_null() {
                 if low.is_null() {
@@ -598,11 +634,6 @@ impl KnArena {
                     low = null_mut();
                 }
                 segment = (*segment).older;
-            }
-            let mut spare = if Self::has(this, SCOPE) { null_mut() } else { (*this).spare };
-            while !spare.is_null() {
-                visit(spare.cast_const().cast(), (*spare).limit.addr() - spare.addr());
-                spare = (*spare).older;
             }
         }
     }

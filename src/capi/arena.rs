@@ -8,8 +8,8 @@
 //!
 //! When an arena ends (by leave, unwind, reset, destroy, or its last part by rewind), everything is done in
 //! this order: scopes inside it; cleanups, the newest first; destroy callbacks of cells, the newest first;
-//! tentative objects and references to the outside are released; references from outside are found and dealt
-//! with; weak slots become NULL; memory goes back to the heap. Callbacks may use everything outside, and may
+//! tentative objects are released; references from outside are found and dealt with; references to the outside
+//! are released; weak slots become NULL; memory goes back to the heap. Callbacks may use everything outside, and may
 //! jump away: the next call that ends the arena goes on behind them. In the arena itself they get no memory.
 //!
 //! Scopes and arenas belong to the thread that uses the heap; over the process heap each thread has its own.

@@ -11,6 +11,17 @@ static inline void *kn_arena_allocInline(KnArena *arena, size_t size)
 {
   KnArenaTop *top = (KnArenaTop *)(void *)arena;
   char *at = top->at;
+#if defined(__GNUC__)
+  if (__builtin_constant_p(size) && size <= 65536u) {
+    /* No arena lies in the last 64 KB of all addresses: the sum does not overflow. */
+    uintptr_t next = (uintptr_t)at + ((size + 7u) & ~(size_t)7u);
+    if (next > (uintptr_t)top->end) {
+      return kn_arena_alloc(arena, size);
+    }
+    top->at = (char *)next;
+    return at;
+  }
+#endif
   if (size > (size_t)(top->end - at)) {
     return kn_arena_alloc(arena, size);
   }

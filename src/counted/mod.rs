@@ -45,6 +45,8 @@ mod count;
 mod destroy;
 mod garbage;
 pub mod grain;
+#[cfg(feature = "arena")]
+mod judge;
 mod pages;
 mod resident;
 mod roots;
@@ -77,7 +79,8 @@ pub use types::{KnType, KnTypeId, KN_TYPE_ACYCLIC, KN_TYPE_ARRAY, KN_TYPE_RESIDE
 
 pub(crate) use count::{first_root, special_ref, special_release, special_take};
 pub(crate) use garbage::Piece;
+#[cfg(feature = "arena")]
+pub(crate) use judge::Reference;
 pub(crate) use pages::owner;
-pub(crate) use resident::Reference;
 pub(crate) use state::current;
 pub(crate) use trace::slots;

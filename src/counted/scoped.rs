@@ -393,6 +393,22 @@ pub(crate) unsafe fn undisturbed(heap: *mut KnHeap, work: impl FnOnce()) {
     }
 }
 
+/// How often the heap's counted memory has run code of the program's.
+///
+/// # Safety
+/// As [`collect`].
+pub(crate) unsafe fn calls(heap: *mut KnHeap) -> usize {
+    // SAFETY: the caller's word.
+    unsafe {
+        let state = Counted::existing(heap);
+        if state.is_null() {
+            0
+        } else {
+            (*state).calls
+        }
+    }
+}
+
 /// Runs code of the program's, which may use counted memory and may jump away.
 ///
 /// # Safety

@@ -81,6 +81,8 @@ pub struct Counted {
     pub(super) busy: bool,
     /// The callback under way, if any.
     pub(super) callback: port::Callback,
+    /// How many there were.
+    pub(super) calls: usize,
     /// The cell whose destruction is under way.
     pub(super) running: *mut u8,
     pub(super) search: Search,

@@ -95,7 +95,10 @@ impl Counted {
     #[inline(always)]
     pub(super) unsafe fn call(this: *mut Self, callback: impl FnOnce()) {
         // SAFETY: the caller's word.
-        unsafe { Callback::run(&raw mut (*this).callback, callback) }
+        unsafe {
+            (*this).calls = (*this).calls.wrapping_add(1);
+            Callback::run(&raw mut (*this).callback, callback);
+        }
     }
 
     /// Puts right what a callback left that jumped away.

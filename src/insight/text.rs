@@ -3,7 +3,7 @@
 //! * Nothing is kept: each piece goes to the reader at once, who may say that it wants no more.
 //! * Lines that are equal but for their numbers come from one place, so that programs can read them.
 
-#[cfg(feature = "counted")]
+#[cfg(any(feature = "arena", feature = "counted"))]
 use core::ffi::c_char;
 
 /// A writer of text; false when its reader wants no more.
@@ -33,7 +33,7 @@ pub(super) fn number(value: usize, base: usize, write: Write<'_>) -> bool {
 ///
 /// # Safety
 /// `name` is NULL or ends with a NUL.
-#[cfg(feature = "counted")]
+#[cfg(any(feature = "arena", feature = "counted"))]
 #[inline(never)]
 pub(super) unsafe fn name(name: *const c_char, write: Write<'_>) -> bool {
     if name.is_null() {

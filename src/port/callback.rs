@@ -32,10 +32,6 @@ pub(crate) struct Callback {
 }
 
 impl Callback {
-    /// No callback is under way.
-    #[cfg(feature = "arena")]
-    pub const NONE: Callback = Callback { frame: 0, mark: core::ptr::null() };
-
     /// Forgets a callback that was jumped away from.
     pub fn forget(&mut self) {
         self.frame = 0;
