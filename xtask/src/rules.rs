@@ -61,7 +61,11 @@ fn links(files: &[PathBuf]) -> Result<()> {
 }
 
 /// What the C programs of README.md print, in their order.
-const PRINTED: &[&str] = &["still there: 99\ntold: double free\n", "collect\nbye, 2 of them\n"];
+const PRINTED: &[&str] = &[
+    "still there: 99\ntold: double free\n",
+    "collect\nbye, 2 of them\n",
+    "3 notes, 1.25\nedit: session.draft held a note\nit is NULL now\nthe heap is as it was\n",
+];
 
 /// The C programs of README.md, compiled with the archive and run.
 fn readme_programs() -> Result<()> {
