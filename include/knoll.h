@@ -588,6 +588,32 @@ typedef struct KnBlock {
 /** Told of each block by kn_heap_walk; false stops the walk. */
 typedef bool (*KnWalkFn)(void *context, const KnBlock *block);
 
+/** How fragmented a heap is, in bytes where nothing else is said. */
+typedef struct KnFragmentation {
+  /** What all blocks take, used and free: `used + free`. */
+  size_t total;
+  /** What used blocks take, headers and rounding included. */
+  size_t used;
+  /** What free blocks take. */
+  size_t free;
+  /** What fits into the largest free block; 0 iff there is none. */
+  size_t largest_free;
+  /**
+   * Of 1000 free bytes, how many lie in the largest free block of their region, rounded down; 1000 if
+   * none is free. In a heap of one region: the largest free block over all free memory.
+   */
+  uint32_t permille;
+  /** Number of free blocks. */
+  size_t holes;
+  /**
+   * Number of free blocks by size: entry n counts those of 2^n bytes and more, but less than
+   * 2^(n + 1); the last also all larger ones.
+   */
+  size_t histogram[24];
+  /** Their bytes. */
+  size_t histogram_bytes[24];
+} KnFragmentation;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1791,6 +1817,54 @@ KN_NODISCARD uint64_t kn_heap_fingerprint(KnHeap *heap);
  * Cost: O(regions). Ownership: none. Threads: as kn_heap_fingerprint.
  */
 KN_NODISCARD uint64_t kn_block_fingerprint(KnHeap *heap, const void *block);
+
+/**
+ * What fits into the heap's largest free block, found without looking at all of them.
+ *
+ * Returns the number of bytes; 0 iff nothing is free or `heap` is NULL; on the process heap also in a
+ * signal handler that interrupted the heap, and while another thread forks. It is exact if the free
+ * blocks of the largest one's size class are 64 at most, or if that is of a single size, as all up to 256
+ * bytes are (512 on 64-bit targets). Otherwise it is the largest of 64 of them, and the largest of all is
+ * less than an eighth larger; kn_fragmentation is exact always. A request of kn_heap_stats' `largest_free`
+ * is sure to succeed; one of this size may be refused when the block is not among the first three of
+ * its size class.
+ * Cost: O(regions). Ownership: none; allocates nothing. Threads: as kn_heap_fingerprint.
+ */
+KN_NODISCARD size_t kn_heap_largest_free(KnHeap *heap);
+
+/**
+ * Writes to `out` how fragmented a heap is.
+ *
+ * Returns KN_OK; KN_E_INVALID iff a pointer is NULL; KN_E_CORRUPT iff the blocks can't be told; on the
+ * process heap KN_E_ORDER in a signal handler that interrupted the heap, and while another thread forks.
+ * Only after KN_OK `out` is changed.
+ * Cost: O(blocks). Ownership: none; allocates nothing. Threads: as kn_heap_fingerprint.
+ */
+KnStatus kn_fragmentation(KnHeap *heap, KnFragmentation *out);
+
+/**
+ * Writes how fragmented a heap is, and what pins it, as JSON for programs: docs/witness.md says what each
+ * member is, docs/witness.schema.json is its schema. A pin is a run of used blocks between two free
+ * ones; the 16 most harmful are told, with the first four blocks of each: where, how long, and whose.
+ *
+ * Returns KN_OK, also when `write` took less than it was given, which ends the text early; KN_E_CORRUPT
+ * iff the blocks can't be told, and then nothing was written; KN_E_INVALID iff `heap` or `write` is NULL.
+ * Cost: O(blocks), some ten times. Ownership: none; allocates nothing; 300 bytes of stack on Cortex-M, and
+ * what `write` needs. Threads: exclusive, the process heap too: `write` is called without a lock.
+ */
+KnStatus kn_dump_fragmentation(KnHeap *heap, KnWriteFn write, void *context);
+
+/**
+ * Whether free memory is in one piece, for a test suite to insist on: at least `least_permille` of 1000 free
+ * bytes must lie in the largest free block of their region (`permille` of KnFragmentation).
+ *
+ * Returns KN_OK; KN_E_FRAGMENTED iff there are fewer, and then `write`, unless NULL, is given lines for
+ * people that say what is in the way, the 16 most harmful pins:
+ * `[Heap] 1200 bytes cut off at 0x20001230 by 1 block, 48 bytes: cell Table`; KN_E_CORRUPT iff the blocks
+ * can't be told; KN_E_INVALID iff `heap` is NULL or `least_permille` more than 1000.
+ * Cost, ownership, threads: as kn_dump_fragmentation.
+ */
+KN_NODISCARD KnStatus kn_fragmentation_check(KnHeap *heap, uint32_t least_permille, KnWriteFn write, void *context);
 
 #ifdef __cplusplus
 }  // extern "C"

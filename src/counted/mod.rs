@@ -29,8 +29,8 @@
 //! ```
 //! `trace.rs` finds a cell's references, `turn.rs` keeps callbacks and jumps in order, `touched.rs` counts cells
 //! that are under search, `shared.rs` counts from any thread, `state.rs` holds it all together, `memory.rs` says
-//! where it comes from, `settings.rs` has the configuration, `check.rs` verifies, `garbage.rs` finds cycles for
-//! reports, `resident.rs` keeps always-active cells apart.
+//! where it comes from, `settings.rs` has the configuration, `check.rs` verifies, `garbage.rs` finds cycles and
+//! `lookup.rs` what lies in a block, for reports, `resident.rs` keeps always-active cells apart.
 //!
 //! Costs: docs/counted.md and docs/counted-figures.md.
 //!
@@ -47,6 +47,7 @@ mod garbage;
 pub mod grain;
 #[cfg(feature = "arena")]
 mod judge;
+mod lookup;
 mod pages;
 mod resident;
 mod roots;
@@ -81,6 +82,7 @@ pub(crate) use count::{first_root, special_ref, special_release, special_take};
 pub(crate) use garbage::Piece;
 #[cfg(feature = "arena")]
 pub(crate) use judge::Reference;
+pub(crate) use lookup::Found;
 pub(crate) use pages::owner;
 pub(crate) use state::current;
 pub(crate) use trace::slots;

@@ -479,6 +479,7 @@ impl<const G: usize> Layout for Map<G> {
         }
     }
 
+    #[inline(always)]
     unsafe fn stride(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
         // SAFETY: sizes are compared with the region before they are followed.
         unsafe {

@@ -24,6 +24,7 @@
 //!   check.rs    verifying, walking, statistics
 //!   front.rs    a used block's start moved, for scopes
 //!   fingerprint.rs  one number for all used blocks
+//!   survey.rs   quick looks: the largest free block, how fragmented
 //!   guard.rs    what `checks-full` adds
 //!   global.rs   Heap: the same for Rust programs
 //!   bits.rs     bit searches
@@ -52,11 +53,14 @@ mod release;
 mod request;
 mod search;
 mod status;
+mod survey;
 
 pub use check::{KnBlock, KnHeapStats, KN_BLOCK_FREE, KN_BLOCK_USED};
 pub use global::Heap;
 pub use layout::{KnHeap, KnHeapConfig, KnLayout};
 pub use status::KnStatus;
+pub use survey::KnFragmentation;
+pub(crate) use survey::{power, Extent, POWERS};
 
 /// Whether records are verified before they are used: against double frees, foreign pointers, and
 /// whatever a write beyond a block's end spoils.

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A cell is as many bytes as make a map of about [`CELLS`] cells. What counted memory looks like is in
-//! `cells.rs` and `instances.rs`.
+//! `cells.rs` and `instances.rs`; what fragments a heap in `witness.rs`, with `pins.rs` and `owner.rs`.
 
 #[cfg(feature = "counted")]
 mod cells;
@@ -18,11 +18,15 @@ mod cells;
 mod chains;
 #[cfg(feature = "counted")]
 mod instances;
+mod json;
 #[cfg(feature = "counted")]
 mod order;
+mod owner;
+mod pins;
 #[cfg(feature = "arena")]
 mod residents;
 mod text;
+mod witness;
 
 #[cfg(feature = "counted")]
 pub(crate) use cells::{report_cycles, statistics, who_holds};
@@ -30,8 +34,10 @@ pub(crate) use cells::{report_cycles, statistics, who_holds};
 pub(crate) use instances::dump_instances;
 #[cfg(feature = "arena")]
 pub(crate) use residents::check_residents;
+pub(crate) use text::Write;
+pub(crate) use witness::{check_fragmentation, dump_fragmentation};
 
-use text::{number, Write};
+use text::number;
 
 use crate::heap::{KnBlock, KnHeap, KnHeapStats, KnStatus, KN_BLOCK_USED};
 

@@ -3,16 +3,18 @@
 //! * Nothing is kept: each piece goes to the reader at once, who may say that it wants no more.
 //! * Lines that are equal but for their numbers come from one place, so that programs can read them.
 
-#[cfg(any(feature = "arena", feature = "counted"))]
 use core::ffi::c_char;
 
 /// A writer of text; false when its reader wants no more.
 pub(crate) type Write<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
-/// A number as text.
+/// The most digits that a number has, of those that anybody asks for.
+const DIGITS: usize = if cfg!(target_pointer_width = "64") { 20 } else { 12 };
+
+/// A number as text, to the base 10 or 16.
 #[inline(never)]
 pub(super) fn number(value: usize, base: usize, write: Write<'_>) -> bool {
-    let mut text = [0u8; 24];
+    let mut text = [0u8; DIGITS];
     let mut at = text.len();
     let mut rest = value;
     loop {
@@ -33,7 +35,6 @@ pub(super) fn number(value: usize, base: usize, write: Write<'_>) -> bool {
 ///
 /// # Safety
 /// `name` is NULL or ends with a NUL.
-#[cfg(any(feature = "arena", feature = "counted"))]
 #[inline(never)]
 pub(super) unsafe fn name(name: *const c_char, write: Write<'_>) -> bool {
     if name.is_null() {
@@ -52,7 +53,7 @@ pub(super) unsafe fn name(name: *const c_char, write: Write<'_>) -> bool {
     write(text)
 }
 
-#[cfg(all(test, feature = "counted"))]
+#[cfg(test)]
 mod tests {
     extern crate std;
 

@@ -1,101 +1,10 @@
 //! The fingerprint of a heap: what it tells from what, and that it is the sum that it says it is.
-//!
-//! Each test runs on every layout, over one region and over three.
 
-use knoll::heap::{KnBlock, KnHeap, KnHeapConfig, KnLayout, KnStatus, KN_BLOCK_USED};
+use crate::ground::{grounds, step, Ground};
+use knoll::heap::{KnHeap, KnLayout};
 use knoll_shadow::layouts;
 use knoll_shadow::random::Random;
 use std::collections::{BTreeSet, HashMap};
-
-/// A heap over regions of its own, and what it must be.
-struct Ground {
-    heap: *mut KnHeap,
-    layout: KnLayout,
-    /// The memory, at least as long as the heap.
-    regions: Vec<Vec<u64>>,
-}
-
-impl Ground {
-    fn new(layout: KnLayout, regions: &[usize]) -> Ground {
-        let mut ground = Ground { heap: std::ptr::null_mut(), layout, regions: Vec::new() };
-        for &bytes in regions {
-            ground.add(bytes);
-        }
-        ground
-    }
-
-    fn add(&mut self, bytes: usize) {
-        let mut memory = vec![0u64; bytes / 8];
-        let config = KnHeapConfig { layout: self.layout, flags: 0 };
-        let start = memory.as_mut_ptr().cast();
-        // SAFETY: the memory is kept with the heap, and nobody else uses it.
-        unsafe {
-            if self.heap.is_null() {
-                self.heap = KnHeap::create(start, bytes, &config);
-                assert!(!self.heap.is_null());
-            } else {
-                assert_eq!(KnHeap::add_region(self.heap, start, bytes, &config), KnStatus::Ok);
-            }
-        }
-        self.regions.push(memory);
-    }
-
-    fn fingerprint(&self) -> u64 {
-        // SAFETY: a live heap of this thread.
-        unsafe { KnHeap::fingerprint(self.heap) }
-    }
-
-    fn term(&self, block: *mut u8) -> u64 {
-        // SAFETY: as in `fingerprint`.
-        unsafe { KnHeap::block_fingerprint(self.heap, block) }
-    }
-
-    /// The used blocks: what the fingerprint is to stand for.
-    fn used(&self) -> BTreeSet<(usize, usize)> {
-        let mut used = BTreeSet::new();
-        let mut visit = |block: &KnBlock| {
-            if block.state == KN_BLOCK_USED {
-                used.insert((block.start.addr(), block.size));
-            }
-            true
-        };
-        // SAFETY: as in `fingerprint`; nothing changes.
-        assert_eq!(unsafe { KnHeap::walk(self.heap, &mut visit) }, KnStatus::Ok);
-        used
-    }
-}
-
-/// Every layout, over one region and over three.
-fn grounds(mut test: impl FnMut(Ground)) {
-    for layout in layouts!() {
-        test(Ground::new(layout, &[20_000]));
-        test(Ground::new(layout, &[6_000, 9_000, 5_000]));
-    }
-}
-
-/// One call of many: what it does to the blocks in `live`.
-fn step(ground: &Ground, random: &mut Random, live: &mut Vec<*mut u8>) {
-    let bytes = random.log_between(1, 900);
-    let one = random.below(live.len().max(1));
-    // SAFETY: a live heap, blocks that nobody else uses.
-    unsafe {
-        match random.below(6) {
-            0 | 1 => live.push(KnHeap::malloc(ground.heap, bytes)),
-            2 => live.push(KnHeap::malloc_top(ground.heap, bytes)),
-            3 if !live.is_empty() => {
-                let moved = KnHeap::realloc(ground.heap, live[one], bytes);
-                if !moved.is_null() {
-                    live[one] = moved;
-                }
-            }
-            _ if !live.is_empty() => {
-                assert_eq!(KnHeap::free(ground.heap, live.swap_remove(one)), KnStatus::Ok);
-            }
-            _ => {}
-        }
-    }
-    live.retain(|block| !block.is_null());
-}
 
 #[test]
 fn equal_exactly_where_the_used_blocks_are_equal() {
