@@ -21,7 +21,7 @@ typedef struct Node { void *left, *right; } Node;
 /* A leaf refers to nothing, so an arena has nothing to do for it when it is left; a node may refer to what is outside;
  * a guarded cell has a hook. */
 static KnTypeId leaf_type, node_type, guarded_type;
-static KnHeap *heap;
+static KnHeap *heap, *another_heap;
 static uint32_t mark;
 
 #define CALL() KNOLL_MARK_CALL(mark)
@@ -61,12 +61,14 @@ static void left(KnArena *arena) { fine(kn_arena_leave(arena, NULL)); }
 
 static uint32_t random_state = 0x9E3779B9u;
 
-/* A multiple of 8, from 8 to 256: xorshift32. */
+/* A multiple of 8, from 8 to 256, by xorshift32; the compiler does not know that it is one. */
 static size_t random_size(void) {
     random_state ^= random_state << 13;
     random_state ^= random_state >> 17;
     random_state ^= random_state << 5;
-    return (random_state >> 27) * 8 + 8;
+    size_t size = (random_state >> 27) * 8 + 8;
+    __asm__ volatile("" : "+r"(size));
+    return size;
 }
 
 static void alloc_fixed_inline(unsigned count) {
@@ -176,18 +178,20 @@ static void base_free(unsigned count) { base(count, true); }
 
 /* ---------------------------------------------------------------- entering and leaving */
 
-/* A pair with one allocation of 64 bytes in it, unless it is empty; which call is counted. */
-typedef struct Pair { size_t outer, presize; bool empty; } Pair;
+/* A pair with one allocation of 64 bytes in it, unless it is empty; which call is counted. Another heap is one that is
+ * not the default heap, and so under no lock. */
+typedef struct Pair { size_t outer, presize; bool empty, another; } Pair;
 
 static void pair(const Pair *pair, unsigned count, bool leaving) {
     KnArena *outer = pair->outer ? entered(pair->outer) : NULL;
     const KnArenaConfig config = { .name = "bench", .presize = pair->presize };
     const KnArenaConfig *wanted = pair->presize ? &config : NULL;
+    KnHeap *where = pair->another ? another_heap : heap;
     if (outer) used(held(kn_arena_alloc(outer, 64)));
     while (count--) {
         KnArena *arena;
         if (!leaving) CALL();
-        KnStatus status = kn_arena_enter(heap, wanted, &arena);
+        KnStatus status = kn_arena_enter(where, wanted, &arena);
         fine(status);
         if (!pair->empty) used(held(kn_arena_alloc(arena, 64)));
         if (leaving) CALL();
@@ -198,13 +202,16 @@ static void pair(const Pair *pair, unsigned count, bool leaving) {
 }
 
 /* In the parent's memory; or the parent has none left. */
-static const Pair empty = { 0, 0, true }, outermost = { 0, 0, false }, presized = { 0, 1024, false },
-                  nested = { 1024, 256, false }, beyond = { 64, 256, false };
+static const Pair empty = { 0, 0, true, false }, outermost = { 0, 0, false, false }, another = { 0, 0, false, true },
+                  presized = { 0, 1024, false, false }, nested = { 1024, 256, false, false },
+                  beyond = { 64, 256, false, false };
 
 static void enter_empty(unsigned count) { pair(&empty, count, false); }
 static void leave_empty(unsigned count) { pair(&empty, count, true); }
 static void enter_outermost(unsigned count) { pair(&outermost, count, false); }
 static void leave_outermost(unsigned count) { pair(&outermost, count, true); }
+static void enter_another(unsigned count) { pair(&another, count, false); }
+static void leave_another(unsigned count) { pair(&another, count, true); }
 static void enter_presized(unsigned count) { pair(&presized, count, false); }
 static void leave_presized(unsigned count) { pair(&presized, count, true); }
 static void enter_nested(unsigned count) { pair(&nested, count, false); }
@@ -430,6 +437,8 @@ static const struct { const char *name; void (*run)(unsigned count); unsigned sa
     { "kn_arena_leave empty", leave_empty, 16 },
     { "kn_arena_enter outermost", enter_outermost, 16 },
     { "kn_arena_leave outermost", leave_outermost, 16 },
+    { "kn_arena_enter outermost of another heap", enter_another, 16 },
+    { "kn_arena_leave outermost of another heap", leave_another, 16 },
     { "kn_arena_enter presized", enter_presized, 16 },
     { "kn_arena_leave presized", leave_presized, 16 },
     { "kn_arena_enter nested in the parent", enter_nested, 16 },
@@ -479,6 +488,9 @@ static void start(void) {
     guarded_type = GC_registerType(&guarded);
     if (!heap || !leaf_type || !node_type || !guarded_type) fail("GC_registerType refuses");
     outside = held(GC_new(leaf_type));
+    static unsigned char another_memory[192 * 1024] __attribute__((aligned(8)));
+    another_heap = kn_heap_create(another_memory, sizeof another_memory);
+    if (!another_heap) fail("kn_heap_create refuses");
 }
 
 int main(int argc, char **argv) {

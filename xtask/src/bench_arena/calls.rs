@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 pub const IN_LINE: &str = " inline";
 
 /// What a pair costs on a machine: the calls of these two cases together.
-pub const PAIRS: [&str; 5] = ["empty", "outermost", "presized", "nested in the parent", "nested beside the parent"];
+pub const PAIRS: [&str; 6] =
+    ["empty", "outermost", "outermost of another heap", "presized", "nested in the parent", "nested beside the parent"];
 
 /// Every case on one machine, and what the program says of its memory.
 pub fn emulated(machine: &str, target: &str) -> Result<Report> {

@@ -29,6 +29,7 @@ pub fn all(findings: &Findings) -> Vec<Table> {
                 None => "-".into(),
             },
         ),
+        destructors(findings),
         single_calls(findings),
     ];
     tables.into_iter().filter(|table| !table.is_empty()).collect()
@@ -112,6 +113,39 @@ fn memory(findings: &Findings) -> Table {
                 or_none(of("left")),
             ],
         );
+    }
+    table
+}
+
+/// Leaving a scope that has to call something, by how often.
+fn destructors(findings: &Findings) -> Table {
+    let places = || MACHINES.map(|(name, title, _)| (name, title)).into_iter().chain([("host", "x86-64")]);
+    let heading = places().flat_map(|(_, title)| ["cleanups", "destroy hooks"].map(|what| format!("{what}, {title}")));
+    let mut table = Table::new(
+        "Knoll: instructions of leaving a scope with n destructors, theirs included",
+        std::iter::once("n".to_owned()).chain(heading),
+    );
+    if findings.machines.is_empty() {
+        return table;
+    }
+    for (n, kinds) in [
+        (0, ["0 cleanups", "0 cleanups"]),
+        (1, ["1 cleanup", "1 destroy hook"]),
+        (10, ["10 cleanups", "10 destroy hooks"]),
+        (100, ["100 cleanups", "100 destroy hooks"]),
+        (1000, ["1000 cleanups", "1000 destroy hooks"]),
+    ] {
+        let cells = places().flat_map(|(place, _)| {
+            kinds.map(|kind| {
+                let case = format!("kn_arena_leave {kind}");
+                let mean = match place {
+                    "host" => findings.host.get(&case).copied(),
+                    _ => findings.machines.get(place).and_then(|report| Some(report.marks.get(&case)?.mean)),
+                };
+                mean.map_or("-".into(), |mean| format!("{mean:.0}"))
+            })
+        });
+        table.row(n.to_string(), cells.collect::<Vec<_>>());
     }
     table
 }
