@@ -29,6 +29,7 @@ impl Source {
     }
 
     /// Memory of `heap`; null: the process heap.
+    #[cfg(feature = "counted")]
     pub fn new(heap: *mut KnHeap) -> Source {
         Source(heap)
     }
@@ -60,6 +61,7 @@ impl Source {
     ///
     /// # Safety
     /// As [`Source::take`].
+    #[cfg(feature = "counted")]
     pub unsafe fn take_aligned(self, align: usize, bytes: usize) -> *mut u8 {
         if self.locked() {
             return process::aligned_alloc(align, bytes);
@@ -178,6 +180,7 @@ impl Source {
     ///
     /// # Safety
     /// As [`Source::take`].
+    #[cfg(feature = "counted")]
     pub unsafe fn capacity(self) -> Option<usize> {
         let heap = if self.0.is_null() { return None } else { self.0 };
         // SAFETY: the caller's word.
@@ -194,6 +197,7 @@ impl Source {
 ///
 /// # Safety
 /// `address` is that of a live cell of a heap; `heap` is that heap, or null for the process heap.
+#[cfg(feature = "counted")]
 #[inline(always)]
 pub(crate) unsafe fn at(heap: *mut KnHeap, address: usize) -> *mut u8 {
     #[cfg(not(miri))]

@@ -105,6 +105,7 @@ impl KnArena {
                 if skip <= room && bytes <= room - skip {
                     let at = (*this).at.wrapping_add(skip);
                     (*this).at = at.wrapping_add(round(bytes));
+                    (*this).slack = (*this).slack.max(align);
                     return at;
                 }
                 if !Self::is_usable(this) || !Self::grow(this, bytes, align) {
@@ -259,7 +260,7 @@ impl KnArena {
                 held: (*this).held,
                 presize: (*this).config.presize,
                 budget: (*this).config.budget,
-                suggested: round(peak),
+                suggested: round(peak) + (*this).slack,
                 blocks: (*this).blocks,
                 escapes: (*Self::books(this)).escapes,
                 refused: (*Self::books(this)).refused,

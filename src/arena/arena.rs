@@ -40,6 +40,7 @@ pub(super) const CARVED: u32 = 8;
 /// More references from outside went than were counted.
 pub(super) const UNSURE: u32 = 16;
 /// A cell in it has a destroy callback.
+#[cfg(feature = "counted")]
 pub(super) const HOOKS: u32 = 32;
 /// A node of another arena's, or of named roots, lies in it.
 pub(super) const NODES: u32 = 128;
@@ -112,6 +113,8 @@ pub struct KnArena {
     /// Bytes that it and the scopes in it can use, as counted against budgets.
     pub(super) held: usize,
     pub(super) blocks: usize,
+    /// The largest alignment above 8 that was asked for: what it wastes depends on where the memory lies.
+    pub(super) slack: usize,
     pub(super) config: KnArenaConfig,
     /// Written when first needed: see [`KnArena::books`].
     books: Books,
@@ -144,6 +147,7 @@ impl KnArena {
             (&raw mut (*this).source).write(source);
             (*this).before = 0;
             (*this).peak = 0;
+            (*this).slack = 0;
             if state & SCOPE == 0 {
                 (*this).spare = null_mut();
                 (&raw mut (*this).link).write(Held { next: null_mut(), previous: null_mut(), kind: HELD_ARENA });

@@ -24,6 +24,7 @@ use core::ptr::null_mut;
 
 #[cfg(feature = "counted")]
 use super::arena::each;
+use super::arena::HELD_ROOTS;
 use super::arena::{each_held, innermost, SCOPE, UNSURE};
 use super::config::{
     KnEscape, KnLeaveReport, KN_ARENA_CHECK_LEAVE, KN_ESCAPE_NULL, KN_ESCAPE_PROMOTE, KN_ESCAPE_REFUSE, KN_ESCAPE_TELL,
@@ -31,7 +32,7 @@ use super::config::{
 };
 use super::end::Tail;
 use super::keep::KnRootRange;
-use super::{always, KnArena, HELD_ROOTS};
+use super::{always, KnArena};
 use crate::heap::KnStatus;
 use crate::port::{self, Callback};
 
@@ -152,6 +153,7 @@ impl KnArena {
         // SAFETY: the slot holds an address in the tail.
         unsafe {
             let target = slot.read();
+            #[cfg_attr(not(feature = "counted"), allow(unused_mut))]
             let mut escape = KnEscape {
                 arena: Self::name(this),
                 holder: holder.at.cast(),
@@ -343,11 +345,10 @@ impl KnArena {
                     // It could not be refused any more: unwinding, rewinding, resetting.
                     action = KN_ESCAPE_NULL;
                 }
-                let mut value: *mut u8 = null_mut();
                 #[cfg(feature = "counted")]
-                if action == KN_ESCAPE_PROMOTE {
-                    value = copies.take(slot.read());
-                }
+                let value = if action == KN_ESCAPE_PROMOTE { copies.take(slot.read()) } else { null_mut() };
+                #[cfg(not(feature = "counted"))]
+                let value: *mut u8 = null_mut();
                 if action == KN_ESCAPE_PROMOTE && value.is_null() {
                     action = KN_ESCAPE_NULL;
                 }
@@ -365,7 +366,9 @@ impl KnArena {
                 }
                 Self::tell(this, &escape, report);
                 if escape.action == KN_ESCAPE_TRAP {
-                    port::report(KnStatus::Escape, slot.cast(), c"kn_arena_leave: a reference escapes");
+                    Self::call(this, || {
+                        port::report(KnStatus::Escape, slot.cast(), c"kn_arena_leave: a reference escapes");
+                    });
                     stop();
                 }
             });

@@ -52,10 +52,10 @@ mod scope;
 mod segment;
 mod standing;
 
+pub(crate) use arena::each_arena;
 #[cfg(feature = "counted")]
 pub(crate) use arena::info_of;
 pub use arena::KnArena;
-pub(crate) use arena::{each_arena, each_held, hold, let_go, ArenaInfo, Held, HELD_BLOCK, HELD_ROOTS};
 pub use config::{
     KnArenaConfig, KnArenaStats, KnEscape, KnEscapeFn, KnLeaveReport, KnSoftFn, KN_ARENA_CHECK_LEAVE,
     KN_ARENA_CHECK_STORES, KN_ARENA_FIXED, KN_ARENA_POISON, KN_ARENA_SITES, KN_ARENA_ZERO, KN_ESCAPE_NULL,

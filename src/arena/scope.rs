@@ -55,27 +55,86 @@ pub(super) fn beginning(config: &KnArenaConfig) -> usize {
 }
 
 impl KnArena {
-    /// Enters a scope: `Ok` with the scope, `NoMemory`, `Budget` or `Invalid`; then nothing has changed.
+    /// Enters a scope: `Ok` with the scope in `*out`, `NoMemory`, `Budget` or `Invalid`; then nothing has changed.
     ///
     /// # Safety
-    /// `heap` is a live heap of this thread.
+    /// `heap` is a live heap of this thread, `config` null or valid for a read, `out` for a write.
     #[inline(always)]
-    pub unsafe fn enter(heap: *mut KnHeap, config: *const KnArenaConfig) -> Result<*mut KnArena, KnStatus> {
-        // SAFETY: the caller's word; the memory is the scope's own, or what its parent has free.
+    pub unsafe fn enter(heap: *mut KnHeap, config: *const KnArenaConfig, out: *mut *mut KnArena) -> KnStatus {
+        // SAFETY: the caller's word. The usual case: a presize that fits into the parent, and nothing special.
         unsafe {
+            if !config.is_null() {
+                let KnArenaConfig { presize, budget, flags, policy, .. } = *config;
+                let plain = flags | u32::from(budget != 0) == 0 && policy <= KN_ESCAPE_REFUSE;
+                let source = Source::of(heap);
+                let outer = innermost(source);
+                if plain && !outer.is_null() {
+                    let start = (*outer).at;
+                    let room = (*outer).end.addr() - start.addr();
+                    // Not 0 either: then the library's own beginning counts.
+                    if room > FIRST && presize.wrapping_sub(1) < room - FIRST {
+                        out.write(Self::carve(outer, source, config, (*outer).end));
+                        return KnStatus::Ok;
+                    }
+                }
+            }
+            Self::enter_slowly(heap, config, out)
+        }
+    }
+
+    /// As [`KnArena::enter`], whatever is asked for.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn enter_slowly(heap: *mut KnHeap, config: *const KnArenaConfig, out: *mut *mut KnArena) -> KnStatus {
+        // SAFETY: as there; the memory is the scope's own, or what its parent has free.
+        unsafe {
+            out.write(null_mut());
             let bytes = if config.is_null() {
                 BEGIN
             } else if let Some(status) = flaw(&*config) {
-                return Err(status);
+                return status;
             } else {
                 beginning(&*config)
             };
             let source = Source::of(heap);
             let outer = innermost(source);
-            if !outer.is_null() && (*outer).end.addr() - (*outer).at.addr() >= FIRST + bytes {
-                return Ok(Self::carve(outer, source, config));
+            let entered = if !outer.is_null() && (*outer).end.addr() - (*outer).at.addr() >= FIRST + bytes {
+                let end = Self::carved_end(outer, config);
+                Ok(Self::carve(outer, source, config, end))
+            } else {
+                Self::enter_at_top(source, outer, config, bytes)
+            };
+            match entered {
+                Ok(scope) => {
+                    out.write(scope);
+                    KnStatus::Ok
+                }
+                Err(status) => status,
             }
-            Self::enter_at_top(source, outer, config, bytes)
+        }
+    }
+
+    /// Where a scope in its parent's memory ends: with it, or as its budget says.
+    ///
+    /// # Safety
+    /// As [`KnArena::carve`].
+    unsafe fn carved_end(outer: *mut KnArena, config: *const KnArenaConfig) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let start = (*outer).at;
+            let room = (*outer).end.addr() - start.addr() - FIRST;
+            let most = if config.is_null() {
+                room
+            } else if (*config).flags & KN_ARENA_FIXED != 0 {
+                round((*config).presize)
+            } else if (*config).budget != 0 {
+                (*config).budget & !7
+            } else {
+                room
+            };
+            start.wrapping_add(FIRST + room.min(most))
         }
     }
 
@@ -102,7 +161,7 @@ impl KnArena {
                 }
                 // Nothing was asked for: less will do.
                 if !asked && bytes != 0 {
-                    bytes = bytes / 4 & !7;
+                    bytes = (bytes / 4) & !7;
                     continue;
                 }
                 let Some(refuser) = refuser else { return Err(KnStatus::NoMemory) };
@@ -132,10 +191,8 @@ impl KnArena {
         unsafe {
             let start = source.take_top(bytes);
             #[cfg(feature = "counted")]
-            if start.is_null() {
-                if crate::counted::scoped::collect(source.heap()) {
-                    return source.take_top(bytes);
-                }
+            if start.is_null() && crate::counted::scoped::collect(source.heap()) {
+                return source.take_top(bytes);
             }
             start
         }
@@ -146,27 +203,45 @@ impl KnArena {
     /// # Safety
     /// As [`KnArena::enter`]; there is room.
     #[inline(always)]
-    unsafe fn carve(outer: *mut KnArena, source: Source, config: *const KnArenaConfig) -> *mut KnArena {
+    unsafe fn carve(outer: *mut KnArena, source: Source, config: *const KnArenaConfig, end: *mut u8) -> *mut KnArena {
         // SAFETY: the caller's word. The parent serves nothing from there until the scope is left.
         unsafe {
             let start = (*outer).at;
-            let room = (*outer).end.addr() - start.addr() - FIRST;
-            let most = if config.is_null() {
-                room
-            } else if (*config).flags & KN_ARENA_FIXED != 0 {
-                round((*config).presize)
-            } else if (*config).budget != 0 {
-                (*config).budget & !7
-            } else {
-                room
-            };
             let this = start.wrapping_add(LEAD).cast::<KnArena>();
             Self::found(this, source, config, SCOPE | CARVED);
-            Self::begin(this, start.cast(), start.wrapping_add(FIRST + room.min(most)), false);
+            Self::begin(this, start.cast(), end, false);
             (*this).outer = outer;
             (*outer).end = start;
             set_innermost(source, this);
             this
+        }
+    }
+
+    /// Leaves the innermost scope if nothing but memory has to go, and that is its parent's: whether that was so.
+    ///
+    /// # Safety
+    /// As [`KnArena::leave`].
+    #[inline(always)]
+    pub unsafe fn leave_carved(this: *mut Self) -> bool {
+        // SAFETY: as there.
+        unsafe {
+            if !Self::is_alive(this) || (*this).state != SCOPE | CARVED || (*this).flags & !KN_ARENA_FIXED != 0 {
+                return false;
+            }
+            let outer = (*this).outer;
+            let base = this.cast::<u8>().wrapping_sub(LEAD);
+            // It needed no other segment, nor did its parent.
+            if (*this).segment.cast() != base || (*outer).end != base || innermost((*this).source) != this {
+                return false;
+            }
+            if Self::has(outer, LEAVING) {
+                return false;
+            }
+            (*outer).high = (*outer).high.max((*this).high).max((*this).at);
+            (*outer).end = (*(*outer).segment).limit;
+            set_innermost((*this).source, outer);
+            Self::unseal(this);
+            true
         }
     }
 
@@ -341,7 +416,7 @@ impl KnArena {
                 Self::end_whole(this, report);
             }
             report.peak = Self::most(this);
-            report.suggested = round(report.peak);
+            report.suggested = round(report.peak) + (*this).slack;
             Self::go(this);
         }
     }
@@ -392,6 +467,7 @@ impl KnArena {
         unsafe {
             let used = Self::used(outer);
             (*outer).peak = Self::most(outer).max(used + FIRST + Self::most(this));
+            (*outer).slack = (*outer).slack.max((*this).slack);
             let mut from_heap = (*this).held;
             if Self::has(this, CARVED) {
                 let base = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();

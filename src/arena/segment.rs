@@ -191,7 +191,13 @@ impl KnArena {
                 0 => round((*this).held / 4).clamp(LEAST_STEP, MOST_STEP),
                 step => round(step.min(MOST)),
             };
-            let grown = Self::take_segment(this, step.max(need)) || step > need && Self::take_segment(this, need);
+            let mut wanted = step.max(need);
+            let mut grown = Self::take_segment(this, wanted);
+            // Where memory ends smaller steps will do, not too small ones at first: each costs a header.
+            while !grown && wanted > need {
+                wanted = need.max(round(wanted / 2));
+                grown = Self::take_segment(this, wanted);
+            }
             #[cfg(feature = "counted")]
             let grown =
                 grown || crate::counted::scoped::collect((*this).source.heap()) && Self::take_segment(this, need);

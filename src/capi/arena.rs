@@ -59,16 +59,7 @@ pub unsafe extern "C" fn kn_arena_enter(
         return KnStatus::Invalid;
     }
     // SAFETY: the caller's word.
-    unsafe {
-        out.write(null_mut());
-        match KnArena::enter(heap, config) {
-            Ok(scope) => {
-                out.write(scope);
-                KnStatus::Ok
-            }
-            Err(status) => status,
-        }
-    }
+    unsafe { KnArena::enter(heap, config, out) }
 }
 
 /// Leaves a scope: all in it goes, in the order told above.
@@ -87,15 +78,36 @@ pub unsafe extern "C" fn kn_arena_enter(
 pub unsafe extern "C" fn kn_arena_leave(scope: *mut KnArena, report: *mut KnLeaveReport) -> KnStatus {
     // SAFETY: the caller's word.
     unsafe {
-        if report.is_null() {
-            if KnArena::leave_plain(scope) {
-                return KnStatus::Ok;
-            }
-            return KnArena::leave(scope, &mut KnLeaveReport::new());
+        if report.is_null() && KnArena::leave_carved(scope) {
+            return KnStatus::Ok;
         }
-        report.write(KnLeaveReport::new());
-        KnArena::leave(scope, &mut *report)
+        leave_slowly(scope, report)
     }
+}
+
+/// # Safety
+/// As kn_arena_leave.
+#[inline(never)]
+unsafe fn leave_slowly(scope: *mut KnArena, report: *mut KnLeaveReport) -> KnStatus {
+    // SAFETY: the caller's word.
+    unsafe {
+        if !report.is_null() {
+            report.write(KnLeaveReport::new());
+            return KnArena::leave(scope, &mut *report);
+        }
+        if KnArena::leave_plain(scope) {
+            return KnStatus::Ok;
+        }
+        leave_fully(scope)
+    }
+}
+
+/// # Safety
+/// As kn_arena_leave.
+#[inline(never)]
+unsafe fn leave_fully(scope: *mut KnArena) -> KnStatus {
+    // SAFETY: the caller's word.
+    unsafe { KnArena::leave(scope, &mut KnLeaveReport::new()) }
 }
 
 /// Leaves all scopes inside `upto`, after a longjmp or a language's exception; NULL: all of the heap's scopes.

@@ -269,10 +269,10 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             let word = load_word(child);
-            if word < ONE * 2 && word & ROOT == 0 {
-                if word >= ONE {
-                    return Self::wait(owner(child), child);
-                }
+            if word < ONE * 2 && word & ROOT == 0 && word >= ONE {
+                return Self::wait(owner(child), child);
+            }
+            if (word as i32) < ONE as i32 {
                 return special_drop(child);
             }
             count_down(child);

@@ -6,8 +6,8 @@
 //! * A resident cell may refer to resident cells, to immortal ones and to shared ones: none of them goes with
 //!   a workflow, and none lies in the way of what comes after it. [`allowed`] refuses every other, in words for
 //!   the error hook; what raw stores bring about, `insight/residents.rs` finds.
-//! * Whether an address lies in a resident cell is never guessed from what memory says: a page that looks like
-//!   one of a resident class is looked up in the state's list before anything is refused.
+//! * Whether an address lies in a resident cell is never decided by what memory happens to say: a page that looks
+//!   like one of a resident class is looked up in the state's list before anything is refused.
 //!
 //! ```text
 //!   Counted.resident --> Resident   open[class], listed[class]    classes CLASSES .. 2 x CLASSES
@@ -26,7 +26,7 @@
 
 use core::ptr::null_mut;
 
-use super::cell::{load_word, IMMORTAL, SHARED, SPECIAL, STATE};
+use super::cell::{header, load_word, IMMORTAL, SHARED, SINGLE, SPECIAL, STATE};
 #[cfg(not(miri))]
 use super::pages::MAGIC;
 use super::pages::{owner, page_of, Page, Single, CLASSES, PAGE, RESIDENT_CLASS};
@@ -214,8 +214,8 @@ unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
         if resident.is_null() {
             return false;
         }
-        (*resident).pages.holds(at.addr()) && in_page(this, at)
-            || (*resident).blocks.holds(at.addr()) && in_block(this, at)
+        (*resident).blocks.holds(at.addr()) && in_block(this, at)
+            || (*resident).pages.holds(at.addr()) && in_page(this, at)
     }
 }
 
@@ -317,11 +317,17 @@ impl Counted {
     /// # Safety
     /// `this` is a live state of this thread.
     pub(super) unsafe fn residents_agree(this: *mut Self) -> bool {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller's word; a cell that is no single one lies in a page.
         unsafe {
-            (*this).resident.is_null()
+            let resident = (*this).resident;
+            resident.is_null()
                 || Self::each_cell(this, |object| {
-                    (*Self::record_of(this, object)).has(RESIDENT_TYPE) == holds(this, object)
+                    let apart = if (*header(object)).kind & SINGLE != 0 {
+                        (*resident).blocks.holds(object.addr()) && in_block(this, object)
+                    } else {
+                        (*resident).pages.holds(object.addr()) && (*page_of(object)).class >= RESIDENT_CLASS
+                    };
+                    apart == (*Self::record_of(this, object)).has(RESIDENT_TYPE)
                 })
         }
     }

@@ -38,6 +38,7 @@ impl Callback {
     }
 
     /// Whether there is one, under way or jumped away from.
+    #[cfg(feature = "counted")]
     pub fn is_noted(&self) -> bool {
         self.frame != 0
     }
