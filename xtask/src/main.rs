@@ -23,6 +23,7 @@ mod run;
 mod size;
 mod test;
 mod util;
+mod workflow;
 mod workflows;
 
 use clap::{Parser, Subcommand};
@@ -87,6 +88,8 @@ enum Command {
     Workflows(workflows::Args),
     /// Say where things are: the root, the target directory, the toolchain
     Where,
+    /// A device whose every workflow has a scope, here and in the emulated Cortex-M4
+    Workflow(workflow::Args),
 }
 
 fn main() -> ExitCode {
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(args),
         Command::Workflows(args) => workflows::run(args),
         Command::Where => util::print_places(),
+        Command::Workflow(args) => workflow::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

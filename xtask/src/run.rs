@@ -22,7 +22,7 @@ mod map;
 mod picture;
 mod tables;
 
-use crate::{lisp, util};
+use crate::{lisp, util, workflow};
 use anyhow::{bail, ensure, Context, Result};
 use build::Allocator;
 use console::style;
@@ -151,6 +151,8 @@ pub fn run(args: Args) -> Result<()> {
     if args.script.is_none() {
         tables::heading("A Lisp whose every object is a counted cell");
         lisp::demonstrate()?;
+        tables::heading("A device whose every workflow has a scope");
+        workflow::demonstrate()?;
     }
     Ok(())
 }

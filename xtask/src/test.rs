@@ -200,6 +200,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("lisp --check")],
         },
         Step {
+            name: "workflow",
+            what: "a device whose every workflow has a scope: mistakes told by name, 1000 workflows that leave the heap as it was",
+            commands: vec![xtask("workflow --check")],
+        },
+        Step {
             name: "grain",
             what: "Grain's runtime in WebAssembly, run in Node: counts, children, cycles, exact budgets of memory",
             commands: vec![
