@@ -20,6 +20,12 @@ const char *const runtime_scripts[] = {
 };
 const unsigned runtime_script_count = sizeof runtime_scripts / sizeof runtime_scripts[0];
 
+#ifdef PLAIN_CELLS_H
+const bool runtime_leaves_nothing = true;
+#else
+const bool runtime_leaves_nothing = false;
+#endif
+
 static Lisp lisp;
 
 /* ---------------------------------------------------------------- the always-active tables */

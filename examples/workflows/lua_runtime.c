@@ -19,6 +19,8 @@ const char *const runtime_name = "lua";
 const char *const runtime_scripts[] = { "gateway", "report", "lzw", "route", "clock", "archive", "wallet", "formula" };
 const unsigned runtime_script_count = sizeof runtime_scripts / sizeof runtime_scripts[0];
 
+const bool runtime_leaves_nothing = true;
+
 static lua_State *state;
 
 /* lua_Alloc */

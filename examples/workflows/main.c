@@ -156,10 +156,12 @@ int main(int count, char **words)
             return complain("cannot create", options.figures);
         }
     }
+    memory_verify(true);
     record(0, true);
     for (workflow = 1; workflow <= options.count; workflow++) {
         bool fine = run(options.folder, workflow);
         failures += fine ? 0 : 1;
+        memory_verify(memory_scoped || runtime_leaves_nothing);
         record(workflow, fine);
         if (memory_complaint() != NULL) {
             fprintf(stderr, "workflows: after workflow %lu: %s\n", (unsigned long)workflow, memory_complaint());

@@ -6,7 +6,7 @@
  *
  *   memory_enter      the workflow begins
  *     workflow_…      its own data
- *     always_…        data that outlives it, allocated in its middle
+ *     always_…        data that outlives it, made in its middle
  *   memory_leave      the workflow has ended
  *   memory_figures    between two workflows: how much is free, and how much of it in one piece
  *
@@ -50,14 +50,28 @@ void *workflow_allocate(size_t bytes);
 void *workflow_resize(void *at, size_t old_bytes, size_t bytes);
 void workflow_release(void *at, size_t bytes);
 
-/* malloc and free for what is always active. */
-void *always_allocate(size_t bytes);
-void always_release(void *at, size_t bytes);
+/* What always-active blocks are. An allocator that counts references must know where they lie. */
+typedef enum AlwaysKind {
+    ALWAYS_ARRAY, /* of pointers to entries */
+    ALWAYS_ENTRY, /* an Entry of tables.h */
+    ALWAYS_TEXT   /* bytes */
+} AlwaysKind;
+
+/* malloc and free for what is always active. Its contents are not initialised. */
+void *always_allocate(AlwaysKind kind, size_t bytes);
+void always_release(AlwaysKind kind, void *at, size_t bytes);
+
+/* Puts an entry or a text, just made, into a field of an entry. What was there is not released. */
+void always_set(void **field, void *block);
 
 void memory_figures(MemoryFigures *out);
 
 /* The most that a workflow has held, as far as the allocator can tell; else 0. */
 size_t memory_most_held(void);
+
+/* Verifies the heap between two workflows; what is wrong becomes the complaint. `nothing_left`: the workflow has freed
+ * all it had, so the heap must be exactly as it was when it began, but for what is always active. */
+void memory_verify(bool nothing_left);
 
 /* NULL while all is well, else the first thing that was wrong. */
 const char *memory_complaint(void);

@@ -16,6 +16,7 @@
  * Either way the heap's fingerprint is taken at enter and at leave: the heap must be as it was but for the
  * blocks of always_allocate and always_release, whose terms are added and subtracted as they happen. */
 #include "memory.h"
+#include "tables.h"
 
 #include <knoll.h>
 #include <mark.h>
@@ -26,18 +27,21 @@ const char *const memory_name = "knoll";
 unsigned char memory[MEMORY_CAPACITY] __attribute__((aligned(4096)));
 bool memory_scoped;
 
-/* What a workflow takes at enter and at a time later, as parts of the heap; and its most, so that always-active
- * data finds room whatever a workflow does. */
-enum { PRESIZE_PART = 3, STEP_PART = 16, BUDGET_PART = 4, BUDGET_PARTS = 3 };
+/* In hundredths of the heap: what a workflow takes at enter, what it takes at a time when that is full, and the most it
+ * may hold, so that always-active data finds room whatever a workflow does. */
+enum { PRESIZE = 66, STEP = 6, BUDGET = 80 };
 
 static KnHeap *heap;      /* the device's */
 static KnHeap *work;      /* the workflow's */
 static KnArena *scope;    /* of the workflow that runs, if it has one */
 static size_t heap_bytes; /* the device's heap */
 static size_t most_held;
-static uint64_t fingerprint;  /* that the heap must have when the workflow has ended */
+static uint64_t fingerprint;  /* that the heap must have when no workflow runs */
 static bool running;          /* a workflow */
 static const char *complaint; /* the first */
+static KnTypeId types[ALWAYS_TEXT + 1];
+
+static bool register_types(void);
 
 static void complain(const char *what)
 {
@@ -59,10 +63,15 @@ bool memory_open(size_t bytes, bool scopes)
     }
     kn_on_error(on_error);
     knoll_watch_allow(memory, bytes);
+    knoll_watch_allow(&scope, sizeof scope); /* which kn_arena_enter fills in */
     memory_scoped = scopes;
     heap_bytes = bytes;
     heap = kn_heap_create(memory, bytes);
-    return heap != NULL;
+    if (heap == NULL || (scopes && !register_types())) {
+        return false;
+    }
+    fingerprint = kn_heap_fingerprint(heap);
+    return true;
 }
 
 /* ---------------------------------------------------------------- the workflow */
@@ -71,8 +80,8 @@ static bool enter_scope(const char *name)
 {
     KnArenaConfig config = { .name = name };
     void *first;
-    config.presize = heap_bytes / PRESIZE_PART;
-    config.budget = heap_bytes / BUDGET_PART * BUDGET_PARTS;
+    config.presize = heap_bytes / 100 * PRESIZE;
+    config.budget = heap_bytes / 100 * BUDGET;
     if (kn_arena_enter(heap, &config, &scope) != KN_OK) {
         scope = NULL;
         return false;
@@ -84,7 +93,6 @@ static bool enter_scope(const char *name)
 
 bool memory_enter(const char *name)
 {
-    fingerprint = kn_heap_fingerprint(heap);
     running = true;
     work = heap;
     if (memory_scoped && !enter_scope(name)) {
@@ -124,7 +132,7 @@ bool memory_leave(void)
 /* The workflow's heap is full: gives it more of the scope, enough for a block of `bytes`. */
 static bool grow(size_t bytes)
 {
-    size_t step = heap_bytes / STEP_PART;
+    size_t step = heap_bytes / 100 * STEP;
     size_t more = bytes + bytes / 16 + 512; /* the region's own records, and their rounding */
     void *region;
     if (scope == NULL || bytes > heap_bytes) {
@@ -156,35 +164,92 @@ void workflow_release(void *at, size_t bytes)
 
 /* ---------------------------------------------------------------- what is always active */
 
-void *always_allocate(size_t bytes)
+/* With scopes entries and texts are counted cells of resident types, arrays are resident blocks. */
+static const uint32_t entry_offsets[] = { offsetof(Entry, next), offsetof(Entry, value) };
+static const char *const entry_names[] = { "next", "value" };
+static const KnType text_type = { .name = "Text", .size = 1, .flags = KN_TYPE_RESIDENT };
+static const KnType entry_type = {
+    .name = "Entry",
+    .size = sizeof(Entry),
+    .flags = KN_TYPE_RESIDENT | KN_TYPE_ACYCLIC,
+    .ref_count = 2,
+    .ref_offsets = entry_offsets,
+    .ref_names = entry_names,
+};
+
+static bool register_types(void)
 {
-    void *at = memory_scoped ? kn_resident_alloc(heap, bytes) : kn_heap_malloc(heap, bytes);
+    kn_heap_use(heap);
+    types[ALWAYS_ENTRY] = GC_registerType(&entry_type);
+    types[ALWAYS_TEXT] = GC_registerType(&text_type);
+    return types[ALWAYS_ENTRY] != 0 && types[ALWAYS_TEXT] != 0;
+}
+
+/* Resident memory comes from the device's heap, whatever the workflow's is. The terms of its blocks are what they
+ * change in the fingerprint: a cell that finds room in a page changes nothing. */
+static void *resident_allocate(AlwaysKind kind, size_t bytes)
+{
+    uint64_t before = kn_heap_fingerprint(heap);
+    KnHeap *last = kn_heap_use(heap);
+    void *at = kind == ALWAYS_ARRAY ? kn_resident_alloc(heap, bytes) : GC_newSized(types[kind], bytes);
+    kn_heap_use(last);
+    fingerprint += kn_heap_fingerprint(heap) - before;
+    return at;
+}
+
+static void resident_release(AlwaysKind kind, void *at)
+{
+    uint64_t before = kn_heap_fingerprint(heap);
+    KnHeap *last = kn_heap_use(heap);
+    if (kind == ALWAYS_ARRAY) {
+        kn_resident_free(heap, at);
+    } else {
+        GC_unref(at);
+    }
+    kn_heap_use(last);
+    fingerprint += kn_heap_fingerprint(heap) - before;
+}
+
+void *always_allocate(AlwaysKind kind, size_t bytes)
+{
+    void *at;
+    if (memory_scoped) {
+        return resident_allocate(kind, bytes);
+    }
+    at = kn_heap_malloc(heap, bytes);
     if (at != NULL) {
         fingerprint += kn_block_fingerprint(heap, at);
     }
     return at;
 }
 
-void always_release(void *at, size_t bytes)
+void always_release(AlwaysKind kind, void *at, size_t bytes)
 {
     (void)bytes;
-    if (at == NULL) {
-        return;
-    }
-    fingerprint -= kn_block_fingerprint(heap, at);
     if (memory_scoped) {
-        kn_resident_free(heap, at);
-    } else {
+        resident_release(kind, at);
+    } else if (at != NULL) {
+        fingerprint -= kn_block_fingerprint(heap, at);
         kn_heap_free(heap, at);
+    }
+}
+
+/* By the barrier, which refuses what is not resident; the reference of who made the block becomes the field's. */
+void always_set(void **field, void *block)
+{
+    *field = NULL;
+    if (memory_scoped) {
+        GC_assign(field, block);
+        GC_unref(block);
+    } else {
+        *field = block;
     }
 }
 
 /* ---------------------------------------------------------------- looking at it */
 
-/* Asked between two workflows only: then the fingerprint and the whole heap are verified as well. */
-void memory_figures(MemoryFigures *out)
+void memory_verify(bool nothing_left)
 {
-    KnHeapStats stats;
     KnStatus status = kn_heap_check(heap);
     if (status != KN_OK) {
         complain(kn_status_str(status));
@@ -192,9 +257,14 @@ void memory_figures(MemoryFigures *out)
     if (memory_scoped && kn_resident_check(heap, NULL, NULL) != KN_OK) {
         complain("resident data refers to a workflow's");
     }
-    if (kn_heap_fingerprint(heap) != fingerprint) {
+    if (nothing_left && kn_heap_fingerprint(heap) != fingerprint) {
         complain("the heap is not as it was, and always-active data is not the reason");
     }
+}
+
+void memory_figures(MemoryFigures *out)
+{
+    KnHeapStats stats;
     out->free = out->largest = 0;
     if (kn_heap_stats(heap, &stats) == KN_OK) {
         out->free = stats.free;

@@ -21,4 +21,7 @@ bool runtime_run(const char *path, uint32_t workflow);
 /* Frees what runtime_run has left, block by block. */
 void runtime_close(void);
 
+/* Are all blocks free after runtime_close? Not so where an allocator keeps pages for the next workflow's cells. */
+extern const bool runtime_leaves_nothing;
+
 #endif

@@ -12,13 +12,6 @@
 
 enum { FEWEST_BUCKETS = 4, LONGEST = 1000 };
 
-typedef struct Entry {
-    struct Entry *next;
-    char *value;
-    uint16_t value_length, name_length;
-    char name[];
-} Entry;
-
 typedef struct Table {
     const char *name;
     Entry **buckets;
@@ -84,7 +77,7 @@ static bool grow(Table *table)
     Table wider = *table;
     size_t i;
     wider.capacity = table->capacity * 2;
-    wider.buckets = always_allocate(wider.capacity * sizeof *wider.buckets);
+    wider.buckets = always_allocate(ALWAYS_ARRAY, wider.capacity * sizeof *wider.buckets);
     if (wider.buckets == NULL) {
         return false;
     }
@@ -98,7 +91,7 @@ static bool grow(Table *table)
             entry = next;
         }
     }
-    always_release(table->buckets, table->capacity * sizeof *table->buckets);
+    always_release(ALWAYS_ARRAY, table->buckets, table->capacity * sizeof *table->buckets);
     *table = wider;
     return true;
 }
@@ -109,7 +102,7 @@ bool tables_open(void)
     for (i = 0; i < TABLES; i++) {
         Table *table = &tables[i];
         table->capacity = FEWEST_BUCKETS;
-        table->buckets = always_allocate(FEWEST_BUCKETS * sizeof *table->buckets);
+        table->buckets = always_allocate(ALWAYS_ARRAY, FEWEST_BUCKETS * sizeof *table->buckets);
         if (table->buckets == NULL) {
             return false;
         }
@@ -121,7 +114,7 @@ bool tables_open(void)
 /* A copy of a value in a block of its own. */
 static char *copy_value(const char *value, size_t length)
 {
-    char *copy = always_allocate(value_bytes(length));
+    char *copy = always_allocate(ALWAYS_TEXT, value_bytes(length));
     if (copy != NULL) {
         memcpy(copy, value, length);
     }
@@ -147,19 +140,22 @@ bool remember(const char *in, const char *name, size_t name_length, const char *
         return false;
     }
     if (entry != NULL) {
-        always_release(entry->value, value_bytes(entry->value_length));
-        entry->value = copy;
+        always_release(ALWAYS_TEXT, entry->value, value_bytes(entry->value_length));
+        always_set(&entry->value, copy);
         entry->value_length = (uint16_t)value_length;
         return true;
     }
-    entry = table->count == table->capacity && !grow(table) ? NULL : always_allocate(entry_bytes(name_length));
+    entry = NULL;
+    if (table->count < table->capacity || grow(table)) {
+        entry = always_allocate(ALWAYS_ENTRY, entry_bytes(name_length));
+    }
     if (entry == NULL) {
-        always_release(copy, value_bytes(value_length));
+        always_release(ALWAYS_TEXT, copy, value_bytes(value_length));
         return false;
     }
     bucket = bucket_of(table, name, name_length);
     entry->next = *bucket;
-    entry->value = copy;
+    always_set(&entry->value, copy);
     entry->value_length = (uint16_t)value_length;
     entry->name_length = (uint16_t)name_length;
     memcpy(entry->name, name, name_length);

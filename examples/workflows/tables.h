@@ -12,6 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An entry, with references first: to the next in its bucket, and to its value, a text. Its name follows. */
+typedef struct Entry {
+    void *next, *value;
+    uint16_t value_length, name_length;
+    char name[];
+} Entry;
+
 /* Makes the tables, all empty. False: there is no memory. */
 bool tables_open(void);
 
