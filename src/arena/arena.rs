@@ -127,18 +127,13 @@ impl KnArena {
     /// Writes the record of a new arena, field by field: what is not needed yet costs nothing.
     ///
     /// # Safety
-    /// `this` is writable, `config` null or valid for a read.
+    /// `this` is writable, `config` valid for a read.
     #[inline(always)]
     pub(super) unsafe fn found(this: *mut Self, source: Source, config: *const KnArenaConfig, state: u32) {
         // SAFETY: the caller's word.
         unsafe {
-            if config.is_null() {
-                (&raw mut (*this).config).write(KnArenaConfig::DEFAULT);
-                (*this).flags = 0;
-            } else {
-                core::ptr::copy_nonoverlapping(config, &raw mut (*this).config, 1);
-                (*this).flags = (*config).flags;
-            }
+            core::ptr::copy_nonoverlapping(config, &raw mut (*this).config, 1);
+            (*this).flags = (*config).flags;
             (*this).seal = this.addr() ^ SEAL;
             (*this).state = state;
             (*this).floor = null_mut();

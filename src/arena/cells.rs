@@ -24,12 +24,42 @@ use crate::heap::KnStatus;
 use crate::port;
 
 impl KnArena {
+    /// A new cell of a type: as [`KnArena::new_cell`], by a straight path in the usual case.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn new_plain(this: *mut Self, id: u32) -> *mut u8 {
+        // SAFETY: the caller's word; the cell lies in memory that the arena has.
+        unsafe {
+            if Self::is_alive(this) && (*this).flags & KN_ARENA_SITES == 0 {
+                if let Some(plain) = scoped::Plain::of((*this).source.heap(), id) {
+                    let at = (*this).at;
+                    // An arena that is ending has no room.
+                    if plain.bytes() <= (*this).end.addr() - at.addr() {
+                        let cell = plain.make(at, (*this).segment.cast());
+                        if !cell.is_null() {
+                            if plain.is_linked() {
+                                let books = Self::books(this);
+                                plain.link(cell, (*books).cells);
+                                (*books).cells = cell;
+                            }
+                            (*this).at = at.wrapping_add(plain.bytes());
+                            return cell;
+                        }
+                    }
+                }
+            }
+            Self::new_cell(this, id, 0, core::ptr::null())
+        }
+    }
+
     /// A new cell of a type, with at least `bytes` bytes of payload; null without memory, for a type that is
     /// none or can't be here, or when the arena is ending.
     ///
     /// # Safety
     /// `this` is null or an arena's memory; `site` is null or a text that lives for ever.
-    #[inline]
+    #[inline(never)]
     pub unsafe fn new_cell(this: *mut Self, id: u32, bytes: usize, site: *const c_char) -> *mut u8 {
         // SAFETY: the caller's word; the cell lies in new memory of the arena.
         unsafe {
@@ -69,17 +99,42 @@ impl KnArena {
     ///
     /// # Safety
     /// `cell` is a cell in an arena.
+    #[inline(always)]
+    pub(crate) unsafe fn stored(slot: *mut *mut u8, cell: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !Self::is_near(slot, cell) {
+                Self::stored_far(slot, cell);
+            }
+        }
+    }
+
+    /// Whether a slot lies in the same segment as a cell, below which nothing else can lie that is not inside.
+    ///
+    /// # Safety
+    /// As [`KnArena::stored`].
+    #[inline(always)]
+    unsafe fn is_near(slot: *mut *mut u8, cell: *mut u8) -> bool {
+        // SAFETY: the way from a cell leads to its segment; a forwarded one has another number there.
+        unsafe {
+            scoped::forwarded(cell).is_none() && Segment::spans(scoped::segment(cell).cast::<Segment>(), slot.addr())
+        }
+    }
+
+    /// [`KnArena::stored`] for a slot elsewhere.
+    ///
+    /// # Safety
+    /// As there.
     #[cold]
     #[inline(never)]
-    pub(crate) unsafe fn stored(slot: *mut *mut u8, cell: *mut u8) {
-        // SAFETY: the way from a cell leads to its segment.
+    unsafe fn stored_far(slot: *mut *mut u8, cell: *mut u8) {
+        // SAFETY: as there.
         unsafe {
             if scoped::forwarded(cell).is_some() {
                 return;
             }
-            let segment = scoped::segment(cell).cast::<Segment>();
-            let this = (*segment).arena;
-            if !Self::is_alive(this) || Self::has_inside((*segment).arena, slot.addr()) {
+            let this = (*scoped::segment(cell).cast::<Segment>()).arena;
+            if !Self::is_alive(this) || Self::has_inside(this, slot.addr()) {
                 return;
             }
             (*Self::books(this)).escapes += 1;
@@ -109,15 +164,31 @@ impl KnArena {
     ///
     /// # Safety
     /// As [`KnArena::stored`].
+    #[inline(always)]
     pub(crate) unsafe fn overwritten(slot: *mut *mut u8, cell: *mut u8) {
+        // SAFETY: as there.
+        unsafe {
+            if !Self::is_near(slot, cell) {
+                Self::overwritten_far(slot, cell);
+            }
+        }
+    }
+
+    /// [`KnArena::overwritten`] for a slot elsewhere.
+    ///
+    /// # Safety
+    /// As there.
+    #[cold]
+    #[inline(never)]
+    unsafe fn overwritten_far(slot: *mut *mut u8, cell: *mut u8) {
         // SAFETY: as there.
         unsafe {
             if scoped::forwarded(cell).is_some() {
                 return;
             }
-            let segment = scoped::segment(cell).cast::<Segment>();
-            if Self::is_alive((*segment).arena) && !Self::has_inside((*segment).arena, slot.addr()) {
-                Self::lost((*segment).arena);
+            let this = (*scoped::segment(cell).cast::<Segment>()).arena;
+            if Self::is_alive(this) && !Self::has_inside(this, slot.addr()) {
+                Self::lost(this);
             }
         }
     }

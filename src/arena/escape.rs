@@ -257,8 +257,9 @@ impl KnArena {
             report.counted += (*books).escapes;
             let mut refused = false;
             Self::each_escape(this, tail, &mut |holder, slot| {
-                // The scopes inside end before it.
-                if !holder.dead && !holder.raw && !Self::has_inside(this, slot.addr()) {
+                // The scopes inside end before it, and answer for themselves.
+                let inside = Self::has_inside(this, slot.addr()) || Self::is_inner(this, slot.read().addr());
+                if !holder.dead && !holder.raw && !inside {
                     refused = true;
                     let escape = Self::describe(this, tail, &holder, slot, KN_ESCAPE_REFUSE);
                     Self::tell(this, &escape, report);
@@ -278,10 +279,16 @@ impl KnArena {
     /// `this` is a living arena.
     pub(super) unsafe fn has_inside(this: *mut Self, address: usize) -> bool {
         // SAFETY: scopes are alive.
+        unsafe { Self::spans(this, null_mut(), null_mut(), address) || Self::is_inner(this, address) }
+    }
+
+    /// Whether an address lies in a scope inside this one.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    unsafe fn is_inner(this: *mut Self, address: usize) -> bool {
+        // SAFETY: scopes are alive.
         unsafe {
-            if Self::spans(this, null_mut(), null_mut(), address) {
-                return true;
-            }
             if !Self::has(this, SCOPE) {
                 return false;
             }

@@ -32,6 +32,9 @@ use crate::port;
 /// What an arena without a presize begins with, and the least that a scope in its parent's memory has.
 const BEGIN: usize = if cfg!(target_pointer_width = "64") { 2048 } else { 256 };
 
+/// What is asked for without a configuration.
+const DEFAULT: &KnArenaConfig = &KnArenaConfig::DEFAULT;
+
 /// Why a configuration can't be served, if so.
 pub(super) fn flaw(config: &KnArenaConfig) -> Option<KnStatus> {
     if config.flags & !FLAGS != 0 || config.policy > KN_ESCAPE_REFUSE {
@@ -63,19 +66,18 @@ impl KnArena {
     pub unsafe fn enter(heap: *mut KnHeap, config: *const KnArenaConfig, out: *mut *mut KnArena) -> KnStatus {
         // SAFETY: the caller's word. The usual case: a presize that fits into the parent, and nothing special.
         unsafe {
-            if !config.is_null() {
-                let KnArenaConfig { presize, budget, flags, policy, .. } = *config;
-                let plain = flags | u32::from(budget != 0) == 0 && policy <= KN_ESCAPE_REFUSE;
-                let source = Source::of(heap);
-                let outer = innermost(source);
-                if plain && !outer.is_null() {
-                    let start = (*outer).at;
-                    let room = (*outer).end.addr() - start.addr();
-                    // Not 0 either: then the library's own beginning counts.
-                    if room > FIRST && presize.wrapping_sub(1) < room - FIRST {
-                        out.write(Self::carve(outer, source, config, (*outer).end));
-                        return KnStatus::Ok;
-                    }
+            let config = if config.is_null() { &raw const *DEFAULT } else { config };
+            let KnArenaConfig { presize, budget, flags, policy, .. } = *config;
+            let plain = flags | u32::from(budget != 0) == 0 && policy <= KN_ESCAPE_REFUSE;
+            let source = Source::of(heap);
+            let outer = innermost(source);
+            if plain && !outer.is_null() {
+                let start = (*outer).at;
+                let room = (*outer).end.addr() - start.addr();
+                // Not 0 either: then the library's own beginning counts.
+                if room > FIRST && presize.wrapping_sub(1) < room - FIRST {
+                    out.write(Self::carve(outer, source, config, (*outer).end));
+                    return KnStatus::Ok;
                 }
             }
             Self::enter_slowly(heap, config, out)
@@ -91,13 +93,10 @@ impl KnArena {
         // SAFETY: as there; the memory is the scope's own, or what its parent has free.
         unsafe {
             out.write(null_mut());
-            let bytes = if config.is_null() {
-                BEGIN
-            } else if let Some(status) = flaw(&*config) {
+            if let Some(status) = flaw(&*config) {
                 return status;
-            } else {
-                beginning(&*config)
-            };
+            }
+            let bytes = beginning(&*config);
             let source = Source::of(heap);
             let outer = innermost(source);
             let entered = if !outer.is_null() && (*outer).end.addr() - (*outer).at.addr() >= FIRST + bytes {
@@ -125,9 +124,7 @@ impl KnArena {
         unsafe {
             let start = (*outer).at;
             let room = (*outer).end.addr() - start.addr() - FIRST;
-            let most = if config.is_null() {
-                room
-            } else if (*config).flags & KN_ARENA_FIXED != 0 {
+            let most = if (*config).flags & KN_ARENA_FIXED != 0 {
                 round((*config).presize)
             } else if (*config).budget != 0 {
                 (*config).budget & !7
@@ -152,7 +149,7 @@ impl KnArena {
         // SAFETY: the caller's word.
         unsafe {
             let mut bytes = bytes;
-            let asked = !config.is_null() && ((*config).presize != 0 || (*config).flags & KN_ARENA_FIXED != 0);
+            let asked = (*config).presize != 0 || (*config).flags & KN_ARENA_FIXED != 0;
             let start = loop {
                 let refuser = if outer.is_null() { None } else { Self::refuser(outer, bytes) };
                 let start = if refuser.is_none() { Self::take_first(source, FIRST + bytes) } else { null_mut() };

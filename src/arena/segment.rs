@@ -55,6 +55,8 @@ pub(super) const FIRST: usize = LEAD + size_of::<KnArena>();
 /// The least bytes by which an arena grows, and the most, if the program does not say.
 const LEAST_STEP: usize = if cfg!(target_pointer_width = "64") { 4096 } else { 256 };
 const MOST_STEP: usize = LEAST_STEP * 16;
+/// The largest granule of a block layout, less one.
+const WHOLE_GRANULES: usize = 15;
 /// The most bytes that an arena is asked for at once.
 const MOST: usize = isize::MAX as usize / 2;
 
@@ -221,6 +223,8 @@ impl KnArena {
     unsafe fn take_segment(this: *mut Self, bytes: usize) -> bool {
         // SAFETY: the block is new, or this arena's own with more before it.
         unsafe {
+            // As a block that grows gets it: so that a budget is kept to the byte.
+            let bytes = if Self::has(this, SCOPE) { (bytes + WHOLE_GRANULES) & !WHOLE_GRANULES } else { bytes };
             if Self::refuser(this, bytes - LEAD).is_some() {
                 return false;
             }

@@ -23,7 +23,7 @@ use crate::heap::KnStatus;
 #[must_use]
 pub unsafe extern "C" fn GC_newIn(arena: *mut KnArena, id: KnTypeId) -> *mut c_void {
     // SAFETY: the caller's word.
-    unsafe { KnArena::new_cell(arena, id, 0, core::ptr::null()).cast() }
+    unsafe { KnArena::new_plain(arena, id).cast() }
 }
 
 /// Makes a cell as GC_newIn does, with a payload of `bytes` bytes, or of the type's size if that is more.

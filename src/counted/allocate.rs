@@ -53,9 +53,9 @@ pub(super) unsafe fn clear(at: *mut u8, bytes: usize) {
     }
 }
 
-/// The same pointer, so that the compiler does not make a call of memset of the loop around it.
+/// The same pointer, so that the compiler makes no call of memset and no copies of the loop around it.
 #[inline(always)]
-fn opaque(at: *mut u8) -> *mut u8 {
+pub(super) fn opaque(at: *mut u8) -> *mut u8 {
     #[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "aarch64"))]
     #[cfg(not(miri))]
     {

@@ -351,7 +351,10 @@ unsafe fn assign_slowly(slot: *mut *mut u8, object: *mut u8) {
         #[cfg(feature = "arena")]
         if super::scoped::is_scoped(object) {
             crate::arena::KnArena::stored(slot, object);
+        } else {
+            count_up(object);
         }
+        #[cfg(not(feature = "arena"))]
         count_up(object);
         let before = slot.read();
         slot.write(object);

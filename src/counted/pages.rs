@@ -25,6 +25,7 @@
 
 use core::ptr::null_mut;
 
+use super::allocate::opaque;
 use super::cell::{header, CellHeader, FREE, HEADER, SINGLE};
 use super::resident::Resident;
 use super::state::Counted;
@@ -328,24 +329,23 @@ impl Counted {
     /// Makes all cells of an empty page ready, to be taken in the order of their addresses.
     ///
     /// # Safety
-    /// `page` is an empty page of a state.
+    /// `page` is an empty page of a state, with the size of its cells.
     #[inline(never)]
-    unsafe fn carve(page: *mut Page, class: u16) {
+    unsafe fn carve(page: *mut Page) {
         // SAFETY: the cells lie in the page.
         unsafe {
-            let bytes = class_bytes(class);
+            let bytes = (*page).cell as usize;
             let last = PAGE - MARGIN - 2 * bytes;
             let mut offset = FIRST;
+            let mut cell = page.cast::<u8>().wrapping_add(FIRST);
             // One more fits behind the cell at `offset`, as long as this holds.
             while offset <= last {
-                let cell = page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>();
                 offset += bytes;
-                cell.write(CellHeader { word: FREE, kind: offset as u32 });
+                cell.cast::<CellHeader>().write(CellHeader { word: FREE, kind: offset as u32 });
+                cell = opaque(cell.wrapping_add(bytes));
             }
-            page.cast::<u8>().wrapping_add(offset).cast::<CellHeader>().write(CellHeader { word: FREE, kind: 0 });
+            cell.cast::<CellHeader>().write(CellHeader { word: FREE, kind: 0 });
             let end = offset + bytes;
-            (*page).class = class;
-            (*page).cell = bytes as u32;
             (*page).free = FIRST as u32;
             (*page).behind = end as u32;
         }
@@ -364,7 +364,9 @@ impl Counted {
                 (*spare).next = null_mut();
                 // One of the same class is ready as it was left.
                 if (*spare).class != class {
-                    Self::carve(spare, class);
+                    (*spare).class = class;
+                    (*spare).cell = class_bytes(class) as u32;
+                    Self::carve(spare);
                 }
                 Self::note_growth(this);
                 return spare;
@@ -396,7 +398,7 @@ impl Counted {
             if class >= RESIDENT_CLASS {
                 Resident::note_page((*this).resident, page);
             }
-            Self::carve(page, class);
+            Self::carve(page);
             (*this).page_bytes += PAGE;
             Self::note_growth(this);
             page

@@ -22,7 +22,7 @@ use super::cell::{
 };
 use super::state::Counted;
 use super::trace::{by_callback, Slot};
-use super::types::{KnType, KnTypeId, Record, ARRAY, KN_TYPE_RESIDENT, KN_TYPE_SHARED};
+use super::types::{KnType, KnTypeId, Record, ARRAY, KN_TYPE_RESIDENT, KN_TYPE_SHARED, RESIDENT_TYPE, SIMPLE};
 use crate::heap::{KnHeap, KnStatus};
 use crate::port;
 
@@ -77,6 +77,86 @@ pub(crate) unsafe fn is_cell(object: *const u8) -> bool {
 pub(crate) unsafe fn segment(object: *mut u8) -> *mut u8 {
     // SAFETY: the caller's word.
     unsafe { object.wrapping_sub(((load_word(object) & DISTANCE) / ONE) as usize * 8) }
+}
+
+/// What GC_newIn has to know of a type without callbacks whose cells are of one size.
+pub(crate) struct Plain {
+    record: *mut Record,
+    payload: usize,
+    prefix: usize,
+}
+
+impl Plain {
+    /// How a cell of a type is to be made; None: by [`Shape`], if at all.
+    ///
+    /// # Safety
+    /// `heap` is null or a live heap, this thread's.
+    #[inline(always)]
+    pub unsafe fn of(heap: *mut KnHeap, id: KnTypeId) -> Option<Plain> {
+        // SAFETY: the caller's word.
+        unsafe {
+            let state = Counted::existing(heap);
+            if state.is_null() || id >= (*state).ready {
+                return None;
+            }
+            let record = Counted::record(state, id);
+            // Resident and shared types, and number 0, are not simple.
+            if !(*record).has(SIMPLE) || (*record).has(RESIDENT_TYPE) {
+                return None;
+            }
+            let prefix = if (*record).references != 0 { SHORT_PREFIX } else { 0 };
+            Some(Plain { record, payload: ((*record).clear as usize).max(8), prefix })
+        }
+    }
+
+    /// Bytes that the cell takes in all.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        self.prefix + HEADER + self.payload
+    }
+
+    /// Whether the cell belongs into its arena's list.
+    #[inline(always)]
+    pub fn is_linked(&self) -> bool {
+        self.prefix != 0
+    }
+
+    /// Makes the cell at `at`; null when its segment starts too far away.
+    ///
+    /// # Safety
+    /// As [`Shape::make`].
+    #[inline(always)]
+    pub unsafe fn make(&self, at: *mut u8, segment: *mut u8) -> *mut u8 {
+        let object = at.wrapping_add(self.prefix + HEADER);
+        let distance = object.addr() - segment.addr();
+        if distance > MOST_DISTANCE {
+            return null_mut();
+        }
+        // SAFETY: the caller's word.
+        unsafe {
+            let marks = if self.prefix != 0 { LINKED } else { 0 };
+            let word = IMMORTAL | marks | ((distance / 8) as u32 * ONE);
+            let kind = (*self.record).kind ^ (object.addr() as u32) << 13;
+            header(object).write(CellHeader { word, kind });
+            super::allocate::clear(object, self.payload);
+        }
+        object
+    }
+
+    /// Links the cell.
+    ///
+    /// # Safety
+    /// It was made so.
+    #[inline(always)]
+    pub unsafe fn link(&self, object: *mut u8, next: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            link(object).write(next);
+            if !WORD64 {
+                field(object, 2).write(0);
+            }
+        }
+    }
 }
 
 /// What GC_newIn has to know.
