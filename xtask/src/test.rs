@@ -105,6 +105,8 @@ fn steps() -> Result<Vec<Step>> {
                 with("clippy --quiet -p libknoll --features capi,checks-full -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-none -- -D warnings"),
                 with("clippy --quiet -p libknoll --no-default-features --features layout-wide,shared -- -D warnings"),
+                with("clippy --quiet -p libknoll --no-default-features --features layout-wide,arena,shared -- -D warnings"),
+                with("clippy --quiet -p libknoll --no-default-features --features layout-wide,counted,shared -- -D warnings"),
                 documentation,
                 emu("clippy --quiet --release --all-targets -- -D warnings"),
             ],
@@ -130,13 +132,15 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "features",
-            what: "the model test with all checks, without any, and with one block layout alone",
+            what: "the model test with all checks, without any, with one block layout alone, with arenas or counted cells alone",
             commands: vec![
                 with("test --quiet -p libknoll --lib --test model --features checks-full"),
                 with("test --quiet -p libknoll --lib --test model --features checks-none"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-map"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-compact"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-wide,small-code"),
+                with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-compact,arena"),
+                with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-map,counted"),
             ],
         },
         Step {
