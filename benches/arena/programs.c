@@ -2,8 +2,9 @@
  *
  *   programs PROGRAM COUNT ["" [CONFIGURATION]]
  *
- *   fixed      an arena sized for 16384 allocations of 24 bytes, all of them, leave         (an allocation)
+ *   fixed      in an arena sized for them, 16384 allocations of 24 bytes, reset             (an allocation)
  *   sizes      the same with 4096 allocations of 8 to 256 bytes, multiples of 8             (an allocation)
+ *   bulk       enter an arena sized for 16384 allocations of 24 bytes, all of them, leave   (a workflow)
  *   pair       enter, one allocation of 64 bytes, leave; as the peer comes                  (a pair)
  *   presized   the same, sized for 4 KB                                                     (a pair)
  *   nested     the same, sized for 512 bytes, in an arena with room                         (a pair)
@@ -14,7 +15,8 @@
  *   grow       a string from 16 to 1024 bytes, 16 at a time, in an arena sized for it       (a string)
  *   mixed      a workflow with 8 inner ones: random sizes, strings that grow, marks         (a workflow)
  *
- * COUNT says how many; 0 does the set-up alone, and the difference is the work. rivals/src/main.rs are the same
+ * COUNT says how many; 0 does the set-up alone, and the difference is the work. `fixed-idle` and `sizes-idle` are the loops
+ * of these two without an allocation: the difference is the allocations. rivals/src/main.rs are the same
  * programs with the same random numbers. Two programs measure no time:
  *
  *   footprint  64 bytes, a mark, 200 times 128 bytes, back to the mark; and so again, reset: prints what was
@@ -61,16 +63,43 @@ static inline void *held(void *pointer) {
 
 /* ---------------------------------------------------------------- allocating */
 
+static void allocate_bulk(Arena arena) {
+    void *last = NULL;
+    for (int i = 0; i < BULK; i += 16) {
+        SIXTEEN(last = used(peer_alloc(arena, 24)));
+    }
+    held(last);
+}
+
 static void fixed(uint64_t count) {
+    Room room;
+    Arena arena = peer_enter(&room, room_for(BULK, BULK * 24));
     measure_begin();
     for (uint64_t round = 0; round < count; round += BULK) {
+        allocate_bulk(arena);
+        peer_reset(arena);
+    }
+    measure_end(count);
+    peer_leave(&room, arena);
+}
+
+/* The loop of fixed alone. */
+static void fixed_idle(uint64_t count) {
+    Room room;
+    Arena arena = peer_enter(&room, room_for(BULK, BULK * 24));
+    void *last = arena;
+    for (uint64_t i = 0; i < count; i += 16) {
+        SIXTEEN(last = used(last));
+    }
+    peer_leave(&room, arena);
+}
+
+static void bulk(uint64_t count) {
+    measure_begin();
+    for (uint64_t i = 0; i < count; i++) {
         Room room;
         Arena arena = peer_enter(&room, room_for(BULK, BULK * 24));
-        void *last = NULL;
-        for (int i = 0; i < BULK; i += 16) {
-            SIXTEEN(last = used(peer_alloc(arena, 24)));
-        }
-        held(last);
+        allocate_bulk(arena);
         peer_leave(&room, arena);
     }
     measure_end(count);
@@ -78,25 +107,43 @@ static void fixed(uint64_t count) {
 
 static uint16_t sizes[SIZES];
 
-static void sized(uint64_t count) {
+static size_t choose_sizes(void) {
     size_t sum = 0;
     for (int i = 0; i < SIZES; i++) {
         sizes[i] = (uint16_t)random_size(MOST_SIZE);
         sum += sizes[i];
     }
+    return sum;
+}
+
+static void sized(uint64_t count) {
+    Room room;
+    Arena arena = peer_enter(&room, room_for(SIZES, choose_sizes()));
     measure_begin();
     for (uint64_t round = 0; round < count; round += SIZES) {
-        Room room;
-        Arena arena = peer_enter(&room, room_for(SIZES, sum));
         void *last = NULL;
         const uint16_t *next = sizes;
         for (int i = 0; i < SIZES; i += 16) {
             SIXTEEN(last = used(peer_alloc(arena, *next++)));
         }
         held(last);
-        peer_leave(&room, arena);
+        peer_reset(arena);
     }
     measure_end(count);
+    peer_leave(&room, arena);
+}
+
+/* The loop alone, which reads each size. */
+static void sized_idle(uint64_t count) {
+    Room room;
+    Arena arena = peer_enter(&room, room_for(SIZES, choose_sizes()));
+    for (uint64_t round = 0; round < count; round += SIZES) {
+        const uint16_t *next = sizes;
+        for (int i = 0; i < SIZES; i += 16) {
+            SIXTEEN(used((void *)(uintptr_t)*next++));
+        }
+    }
+    peer_leave(&room, arena);
 }
 
 /* ---------------------------------------------------------------- entering and leaving */
@@ -385,7 +432,10 @@ int main(int argc, char **argv) {
     measure_start(program, NULL);
     peer_start(argc > 4 ? argv[4] : "");
     if (!strcmp(program, "fixed")) fixed(count);
+    else if (!strcmp(program, "fixed-idle")) fixed_idle(count);
     else if (!strcmp(program, "sizes")) sized(count);
+    else if (!strcmp(program, "sizes-idle")) sized_idle(count);
+    else if (!strcmp(program, "bulk")) bulk(count);
     else if (!strcmp(program, "pair")) pair(count, 0);
     else if (!strcmp(program, "presized")) pair(count, room_for(1, 4096));
     else if (!strcmp(program, "nested")) nested(count);

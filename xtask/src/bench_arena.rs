@@ -148,10 +148,14 @@ fn verify(program: &Path) -> Result<()> {
     }
 }
 
-/// Instructions of an operation: those of a run, less those of one with nothing to do.
+/// Instructions of an operation: those of a run, less those of one with nothing to do, or of the program's loop alone.
 fn instructions(program: &Path, what: Program) -> Result<Outcome<f64>> {
-    let run = |count: u64| count_instructions(program, USUAL_STACK, &[what.name(), &count.to_string()]);
-    let (all, idle) = match (run(what.counted())?, run(0)?) {
+    let run = |name: &str, count: u64| count_instructions(program, USUAL_STACK, &[name, &count.to_string()]);
+    let idle = match what.loop_alone() {
+        Some(name) => run(name, what.counted())?,
+        None => run(what.name(), 0)?,
+    };
+    let (all, idle) = match (run(what.name(), what.counted())?, idle) {
         (Outcome::Found(all), Outcome::Found(idle)) => (all, idle),
         (Outcome::Failed(why), _) | (_, Outcome::Failed(why)) => return Ok(Outcome::Failed(why)),
     };

@@ -82,7 +82,9 @@ impl Peer {
         match self {
             KnollLeaf | KnollNode => matches!(program, Program::Fixed | Program::Thousand),
             // It differs from `knoll` in nothing else.
-            KnollCall => matches!(program, Program::Fixed | Program::Sizes | Program::Thousand | Program::Mixed),
+            KnollCall => {
+                matches!(program, Program::Fixed | Program::Sizes | Program::Thousand | Program::Bulk | Program::Mixed)
+            }
             _ => true,
         }
     }

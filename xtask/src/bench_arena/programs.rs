@@ -11,6 +11,7 @@ pub enum Program {
     Presized,
     Nested,
     Thousand,
+    Bulk,
     Cleanups0,
     Cleanups1,
     Cleanups10,
@@ -25,13 +26,14 @@ pub enum Program {
 use Program::*;
 
 impl Program {
-    pub const ALL: [Program; 15] = [
+    pub const ALL: [Program; 16] = [
         Fixed,
         Sizes,
         Pair,
         Presized,
         Nested,
         Thousand,
+        Bulk,
         Cleanups0,
         Cleanups1,
         Cleanups10,
@@ -52,6 +54,7 @@ impl Program {
             Presized => "presized",
             Nested => "nested",
             Thousand => "thousand",
+            Bulk => "bulk",
             Cleanups0 => "cleanups-0",
             Cleanups1 => "cleanups-1",
             Cleanups10 => "cleanups-10",
@@ -64,6 +67,15 @@ impl Program {
         }
     }
 
+    /// The program that is its loop and no more.
+    pub fn loop_alone(self) -> Option<&'static str> {
+        match self {
+            Fixed => Some("fixed-idle"),
+            Sizes => Some("sizes-idle"),
+            _ => None,
+        }
+    }
+
     /// What it does, as the tables say it.
     pub fn title(self) -> &'static str {
         match self {
@@ -73,6 +85,7 @@ impl Program {
             Presized => "the same, sized for 4 KB",
             Nested => "the same, in an arena with room",
             Thousand => "enter, 1000 allocations, leave",
+            Bulk => "enter sized for 384 KB, 16384 allocations, leave",
             Cleanups0 => "enter, 0 cleanups, leave",
             Cleanups1 => "enter, 1 cleanup, leave",
             Cleanups10 => "enter, 10 cleanups, leave",
@@ -93,6 +106,7 @@ impl Program {
             Rewind | Cleanups10 => 500,
             Grow | Cleanups100 => 3_000,
             Thousand | Mixed | Cleanups1000 => 20_000,
+            Bulk => 100_000,
         }
     }
 

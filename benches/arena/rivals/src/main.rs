@@ -59,36 +59,85 @@ fn number(name: &str, value: usize) {
 
 // ---------------------------------------------------------------- allocating
 
+#[inline(always)]
+fn allocate_bulk(arena: &Arena) {
+    known(arena);
+    for _ in 0..BULK / 16 {
+        sixteen!(used(arena.alloc(24)));
+    }
+}
+
 fn fixed(count: u64) {
+    let mut arena = Arena::enter(BULK as usize * 24);
     measure::begin();
     for _ in 0..count / BULK {
-        let arena = Arena::enter(BULK as usize * 24);
-        known(&arena);
-        for _ in 0..BULK / 16 {
-            sixteen!(used(arena.alloc(24)));
-        }
+        allocate_bulk(&arena);
+        arena.reset();
     }
     measure::end(count);
 }
 
-fn sizes(count: u64) {
+/// The loop of fixed alone.
+fn fixed_idle(count: u64) {
+    let arena = Arena::enter(BULK as usize * 24);
+    known(&arena);
+    let mut last = std::ptr::null_mut();
+    for _ in 0..count / 16 {
+        sixteen!(last = used(last));
+    }
+}
+
+fn bulk(count: u64) {
+    measure::begin();
+    for _ in 0..count {
+        allocate_bulk(&Arena::enter(BULK as usize * 24));
+    }
+    measure::end(count);
+}
+
+fn chosen_sizes() -> (Vec<u16>, usize) {
     let mut random = Random::new();
     let sizes: Vec<u16> = (0..SIZES).map(|_| random_size(&mut random, MOST_SIZE) as u16).collect();
     let sum = sizes.iter().map(|size| usize::from(*size)).sum();
+    (sizes, sum)
+}
+
+/// Shows each of sixteen sizes to the work.
+macro_rules! each_of_sixteen {
+    ($sizes:expr, $work:expr) => {{
+        let mut next = $sizes.as_ptr();
+        sixteen!({
+            // SAFETY: it is read sixteen times, and there are sixteen.
+            $work(usize::from(unsafe { *next }));
+            next = next.wrapping_add(1);
+        });
+    }};
+}
+
+fn sizes(count: u64) {
+    let (sizes, sum) = chosen_sizes();
+    let mut arena = Arena::enter(sum);
     measure::begin();
     for _ in 0..count / SIZES {
-        let arena = Arena::enter(sum);
         known(&arena);
         for sizes in sizes.chunks_exact(16) {
-            let mut next = sizes.as_ptr();
-            sixteen!({
-                // SAFETY: it is read sixteen times, and there are sixteen.
-                used(arena.alloc(usize::from(unsafe { *next })));
-                next = next.wrapping_add(1);
-            });
+            each_of_sixteen!(sizes, |size| used(arena.alloc(size)));
         }
+        arena.reset();
     }
     measure::end(count);
+}
+
+/// The loop alone, which reads each size.
+fn sizes_idle(count: u64) {
+    let (sizes, sum) = chosen_sizes();
+    let arena = Arena::enter(sum);
+    known(&arena);
+    for _ in 0..count / SIZES {
+        for sizes in sizes.chunks_exact(16) {
+            each_of_sixteen!(sizes, |size| used(size as *mut u8));
+        }
+    }
 }
 
 // ---------------------------------------------------------------- entering and leaving
@@ -348,7 +397,10 @@ fn main() {
     measure::start(program, "");
     match program.as_str() {
         "fixed" => fixed(count),
+        "fixed-idle" => fixed_idle(count),
         "sizes" => sizes(count),
+        "sizes-idle" => sizes_idle(count),
+        "bulk" => bulk(count),
         "pair" => pair(count, 0),
         "presized" => pair(count, 4096),
         "nested" => nested(count),
