@@ -1660,7 +1660,8 @@ static inline void *kn_arena_allocInline(KnArena *arena, size_t size)
   if (size > (size_t)(top->end - at)) {
     return kn_arena_alloc(arena, size);
   }
-  top->at = at + ((size + 7u) & ~(size_t)7u);
+  /* `at` is a multiple of 8. */
+  top->at = (char *)(((uintptr_t)at + size + 7u) & ~(uintptr_t)7u);
   return at;
 }
 
