@@ -10,7 +10,9 @@
 //!   | Single | hdr | … |    -> Cell
 //!   | roots … |             -> Own: the state itself, its tables
 //! ```
-//! Cost: O(pages), or O(cells with blocks of their own).
+//! Cost: O(pages), or O(cells with blocks of their own); of a page, O(cells of it squared).
+
+use core::ptr::null;
 
 use super::cell::{header, type_id, FREE, HEADER};
 use super::pages::{Page, FIRST, PAGE, SINGLE_LEAD};
@@ -31,28 +33,48 @@ pub(crate) enum Found {
     Own,
 }
 
-/// The type of each living or dying cell of a page.
+/// The first cell of a page from `object` on that is not free memory, or null.
+///
+/// # Safety
+/// `page` is a live page, `object` one of its cells or where they end.
+unsafe fn taken(page: *const Page, mut object: *const u8) -> *const u8 {
+    // SAFETY: the caller's word.
+    unsafe {
+        let end = page.cast::<u8>().wrapping_add((*page).behind as usize);
+        while object < end {
+            if (*header(object)).word != FREE {
+                return object;
+            }
+            object = object.wrapping_add((*page).cell as usize);
+        }
+    }
+    null()
+}
+
+/// The first cell of a type in a page, and how many it has there; null: none.
 ///
 /// # Safety
 /// `page` is a live page, whose cells do not change meanwhile.
-unsafe fn types(page: *const Page) -> impl Iterator<Item = KnTypeId> {
+#[inline(never)]
+unsafe fn of_type(page: *const Page, id: KnTypeId) -> (*const u8, usize) {
+    let (mut first, mut count) = (null(), 0);
     // SAFETY: the caller's word.
-    let Page { behind, cell, .. } = unsafe { page.read() };
-    let mut object = page.cast::<u8>().wrapping_add(FIRST + HEADER);
-    let end = page.cast::<u8>().wrapping_add(behind as usize);
-    core::iter::from_fn(move || {
-        while object < end {
-            let this = object;
-            object = object.wrapping_add(cell as usize);
-            // SAFETY: a cell of the page, which the caller keeps.
-            unsafe {
-                if (*header(this)).word != FREE {
-                    return Some(type_id(this));
-                }
+    unsafe {
+        let mut cell = taken(page, cells(page));
+        while !cell.is_null() {
+            if type_id(cell) == id {
+                first = if count == 0 { cell } else { first };
+                count += 1;
             }
+            cell = taken(page, cell.wrapping_add((*page).cell as usize));
         }
-        None
-    })
+    }
+    (first, count)
+}
+
+/// Where a page's cells begin.
+fn cells(page: *const Page) -> *const u8 {
+    page.cast::<u8>().wrapping_add(FIRST + HEADER)
 }
 
 impl Counted {
@@ -109,13 +131,23 @@ impl Counted {
     ///
     /// # Safety
     /// `page` is what [`Counted::find`] answered, and nothing has changed since.
-    pub(crate) unsafe fn type_in(page: *const Page, n: usize) -> Option<(KnTypeId, usize)> {
+    #[inline(never)]
+    pub(crate) unsafe fn type_in(page: *const Page, mut n: usize) -> Option<(KnTypeId, usize)> {
         // SAFETY: the caller's word.
         unsafe {
-            let mut firsts =
-                types(page).enumerate().filter(|&(index, id)| !types(page).take(index).any(|one| one == id));
-            let (_, id) = firsts.nth(n)?;
-            Some((id, types(page).filter(|&other| other == id).count()))
+            let mut cell = taken(page, cells(page));
+            while !cell.is_null() {
+                let id = type_id(cell);
+                let (first, count) = of_type(page, id);
+                if first == cell {
+                    if n == 0 {
+                        return Some((id, count));
+                    }
+                    n -= 1;
+                }
+                cell = taken(page, cell.wrapping_add((*page).cell as usize));
+            }
         }
+        None
     }
 }

@@ -23,6 +23,7 @@ mod run;
 mod size;
 mod test;
 mod util;
+mod witness;
 mod workflow;
 mod workflows;
 
@@ -90,6 +91,8 @@ enum Command {
     Where,
     /// A device whose every workflow has a scope, here and in the emulated Cortex-M4
     Workflow(workflow::Args),
+    /// What scopes write, store by store, and what the fragmentation witness costs, in the emulator
+    Witness(witness::Args),
 }
 
 fn main() -> ExitCode {
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Workflows(args) => workflows::run(args),
         Command::Where => util::print_places(),
         Command::Workflow(args) => workflow::run(args),
+        Command::Witness(args) => witness::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -174,6 +174,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("counts-counted")],
         },
         Step {
+            name: "witness",
+            what: "each store of scopes watched in the emulator; the cost of fingerprints and the fragmentation witness",
+            commands: vec![xtask("witness --check")],
+        },
+        Step {
             name: "dist",
             what: "archives: only kn_* and GC_* global, no panic, two Rust archives in one firmware",
             commands: vec![xtask("dist --check")],
