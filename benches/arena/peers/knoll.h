@@ -2,7 +2,8 @@
  *
  * PEER_CALL: allocation by kn_arena_alloc; PEER_LEAF, PEER_NODE: by GC_newIn, a cell without and with references, whose
  * sizes are fixed; without any of them by the header's kn_arena_allocInline. PEER_FREE_STANDING: kn_arena_create and
- * kn_arena_destroy instead of scopes; an arena within an arena is another one.
+ * kn_arena_destroy instead of scopes; an arena within an arena is another one. PEER_OWN_HEAP: on a heap in the program's
+ * own memory, under no lock, instead of the process's heap.
  */
 #include <knoll.h>
 #include <stddef.h>
@@ -44,8 +45,13 @@ static inline void peer_register(void) {
 
 static inline void peer_start(const char *configuration) {
     (void)configuration;
+#ifdef PEER_OWN_HEAP
+    static unsigned char memory[16 << 20] __attribute__((aligned(16)));
+    heap = kn_heap_create(memory, sizeof memory);
+#else
     heap = kn_heap_default();
-    if (!heap) measure_fail("no default heap");
+#endif
+    if (!heap) measure_fail("no heap");
 #if defined(PEER_LEAF) || defined(PEER_NODE)
     peer_register();
 #endif

@@ -16,6 +16,8 @@ pub enum Peer {
     KnollCall,
     /// Free-standing arenas; allocation by the header's inline function.
     KnollFree,
+    /// Scopes on a heap in the program's own memory; allocation by the header's inline function.
+    KnollOwn,
     /// Scopes; counted cells without references.
     KnollLeaf,
     /// Scopes; counted cells with references.
@@ -34,10 +36,11 @@ pub enum Peer {
 use Peer::*;
 
 impl Peer {
-    pub const ALL: [Peer; 12] = [
+    pub const ALL: [Peer; 13] = [
         Knoll,
         KnollCall,
         KnollFree,
+        KnollOwn,
         KnollLeaf,
         KnollNode,
         KnollMalloc,
@@ -55,6 +58,7 @@ impl Peer {
             Knoll => "knoll",
             KnollCall => "knoll-call",
             KnollFree => "knoll-free",
+            KnollOwn => "knoll-own",
             KnollLeaf => "knoll-leaf",
             KnollNode => "knoll-node",
             KnollMalloc => "knoll-malloc",
@@ -120,6 +124,7 @@ fn c(peer: Peer, out: &Path) -> Result<()> {
     match peer {
         KnollCall => drop(command.arg("-DPEER_CALL")),
         KnollFree => drop(command.arg("-DPEER_FREE_STANDING")),
+        KnollOwn => drop(command.arg("-DPEER_OWN_HEAP")),
         KnollLeaf => drop(command.arg("-DPEER_LEAF")),
         KnollNode => drop(command.arg("-DPEER_NODE")),
         KnollMalloc => drop(command.arg("-DPEER_KNOLL")),
@@ -127,7 +132,7 @@ fn c(peer: Peer, out: &Path) -> Result<()> {
         Apr => drop(command.args(packaged("apr-1")?)),
         _ => {}
     }
-    if matches!(peer, Knoll | KnollCall | KnollFree | KnollLeaf | KnollNode | KnollMalloc) {
+    if matches!(peer, Knoll | KnollCall | KnollFree | KnollOwn | KnollLeaf | KnollNode | KnollMalloc) {
         link_knoll(&mut command)?;
     }
     util::run(&mut command)

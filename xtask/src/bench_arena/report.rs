@@ -255,7 +255,10 @@ mod tests {
         assert!(row("allocation of 24 bytes, inlined").contains("7.0 met"), "{text}");
         assert!(row("enter and leave, empty").contains("120.1 missed"), "{text}");
         assert!(row("bytes more behind a rewind").contains("64 missed"), "{text}");
-        assert!(targets::summary(&findings()).contains("Cortex-M4: 0 of 1 targets met"));
+        let summary = targets::summary(&findings());
+        assert!(summary.contains("Cortex-M4: 0 of 1 targets met"), "{summary}");
+        assert!(summary.contains("- enter and leave, empty on Cortex-M4: 120.1, not 120.\n"), "{summary}");
+        assert!(summary.contains("instructions: ahead of the best rival in 1 of 1 programs"), "{summary}");
     }
 
     #[test]

@@ -166,32 +166,52 @@ pub fn against_rivals(findings: &Findings) -> Table {
     table
 }
 
-/// How many targets were met where, and in how many programs Knoll is ahead.
+/// How many targets were met where, and in how many programs Knoll is ahead; then each miss, plainly.
 pub fn summary(findings: &Findings) -> String {
     let mut text = String::new();
+    let mut missed = Vec::new();
     for (place, title) in [("m4", "Cortex-M4"), ("host", "x86-64")] {
-        let met: Vec<bool> = targets()
-            .iter()
-            .filter_map(|target| target.met(place, (target.measure)(findings, place)?))
-            .chain(beyond_the_mark(findings, place).map(|bytes| bytes == 0))
-            .collect();
+        let mut met = Vec::new();
+        for target in targets() {
+            let Some(value) = (target.measure)(findings, place) else { continue };
+            let (Some(reached), Some(bound)) = (target.met(place, value), target.bound(place)) else { continue };
+            met.push(reached);
+            if !reached {
+                missed.push(format!("{} on {title}: {value:.1}, not {bound}", target.what));
+            }
+        }
+        if let Some(bytes) = beyond_the_mark(findings, place) {
+            met.push(bytes == 0);
+            if bytes != 0 {
+                missed.push(format!("{bytes} bytes more behind a rewind than at the mark on {title}"));
+            }
+        }
         if !met.is_empty() {
             text += &format!("- {title}: {} of {} targets met.\n", met.iter().filter(|met| **met).count(), met.len());
         }
     }
     for (figure, name) in [(Figure::Instructions, "instructions"), (Figure::Time, "time")] {
-        let ahead: Vec<bool> = Program::ALL
-            .into_iter()
-            .filter_map(|program| {
-                Some(figure.of(findings, program, Peer::Knoll)? <= figure.best_rival(findings, program)?.1)
-            })
-            .collect();
-        if !ahead.is_empty() {
-            let count = ahead.iter().filter(|ahead| **ahead).count();
-            text += &format!("- {name}: knoll is ahead of the best rival in {count} of {} programs.\n", ahead.len());
+        let (mut ahead, mut behind) = (0, Vec::new());
+        for program in Program::ALL {
+            let mine = figure.of(findings, program, Peer::Knoll);
+            let Some((mine, (peer, best))) = mine.zip(figure.best_rival(findings, program)) else { continue };
+            if mine <= best {
+                ahead += 1;
+            } else {
+                behind.push(format!("{} ({:.1} times {})", program.title(), mine / best, peer.name()));
+            }
+        }
+        if ahead + behind.len() > 0 {
+            text += &format!("- {name}: ahead of the best rival in {ahead} of {} programs.\n", ahead + behind.len());
+        }
+        if !behind.is_empty() {
+            missed.push(format!("{name}, behind the best rival: {}", behind.join("; ")));
         }
     }
-    text
+    if !missed.is_empty() {
+        text += "\nMissed:\n\n";
+    }
+    missed.iter().fold(text, |text, line| text + "- " + line + ".\n")
 }
 
 /// What a peer said of itself by a name.
