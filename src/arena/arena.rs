@@ -26,8 +26,9 @@ use crate::heap::KnHeap;
 use crate::memory::Source;
 use crate::port::Callback;
 
-/// What the record of a living arena is sealed with, mixed with its address.
-const SEAL: usize = 0x6172_656E;
+/// What the record of a living arena is sealed with, mixed with its address. (A pattern that an instruction of
+/// Thumb-2 can hold.)
+const SEAL: usize = 0x5A5A_5A5A;
 
 /// It is one of the heap's scopes; else it stands free.
 pub(super) const SCOPE: u32 = 1;
@@ -188,13 +189,17 @@ impl KnArena {
         !this.is_null() && this.addr() % align_of::<Self>() == 0 && unsafe { (*this).seal } == this.addr() ^ SEAL
     }
 
-    /// Takes the seal away: the arena is no more.
+    /// Takes the seal away: the arena is no more, and has no room.
     ///
     /// # Safety
     /// `this` is a living arena.
     pub(super) unsafe fn unseal(this: *mut Self) {
         // SAFETY: the caller's word.
-        unsafe { (*this).seal = 0 };
+        unsafe {
+            (*this).seal = 0;
+            (*this).at = null_mut();
+            (*this).end = null_mut();
+        }
     }
 
     /// # Safety
