@@ -456,14 +456,14 @@ fn setting(name: &str, otherwise: usize) -> usize {
 
 #[test]
 fn always_active_data_follows_its_model() {
-    let operations = setting("KNOLL_OPS", if cfg!(miri) { 300 } else { 60_000 });
+    let operations = setting("KNOLL_OPS", if cfg!(miri) { 240 } else { 60_000 });
     let first = setting("KNOLL_SEED", 1);
-    let length = if cfg!(miri) { 150 } else { 600 };
+    let length = if cfg!(miri) { 120 } else { 600 };
     let layouts: Vec<KnLayout> = layouts!().collect();
     let mut sum = Counts::default();
     for number in 0..operations.div_ceil(length) {
         let seed = first + number;
-        let bytes = if seed % 3 == 0 { 24 * 1024 } else { 120_000 };
+        let bytes = if cfg!(miri) || seed % 3 == 0 { 24 * 1024 } else { 120_000 };
         let counts = run(layouts[seed % layouts.len()], bytes, seed as u64, length);
         sum.refused += counts.refused;
         sum.stored += counts.stored;
