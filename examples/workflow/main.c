@@ -172,7 +172,7 @@ static int many(Device *device, unsigned runs) {
   printf("  and the free map is what it was before, unless something was kept\n");
   printf("  cache entries %u, log entries %u, shown %08lx\n", (unsigned)(device->cache->used - device->cache_imports),
          (unsigned)device->log_count, (unsigned long)device->drawn);
-  printf("figure largest free over free, least, of 1000: %u\n", (unsigned)least);
+  printf("figure thousandths of free memory in one piece at the least: %u\n", (unsigned)least);
   printf("figure workflows that left the free map as it was: %u\n", (unsigned)as_found);
   return 0;
 }
@@ -181,15 +181,15 @@ static void print_figures(Device *device) {
   KnHeapStats stats;
   for (size_t i = 0; i < workflow_count; i++) {
     const Workflow *workflow = &workflows[i];
-    printf("figure %s, bytes at most: %u\n", workflow->name, (unsigned)workflow->peak);
-    printf("figure %s, presize of the first run: %u\n", workflow->name, (unsigned)workflow->first_presize);
-    printf("figure %s, presize of the last run: %u\n", workflow->name, (unsigned)workflow->presize);
     printf("figure %s, runs: %u\n", workflow->name, workflow->runs);
-    printf("figure %s, runs that needed more than their presize: %u\n", workflow->name, workflow->grown);
+    printf("figure %s, bytes at most: %u\n", workflow->name, (unsigned)workflow->peak);
+    printf("figure %s, first presize: %u\n", workflow->name, (unsigned)workflow->first_presize);
+    printf("figure %s, last presize: %u\n", workflow->name, (unsigned)workflow->presize);
+    printf("figure %s, runs that needed more: %u\n", workflow->name, workflow->grown);
   }
   if (kn_heap_stats(device->heap, &stats) == KN_OK) {
-    printf("figure heap: %u\n", (unsigned)stats.total);
-    printf("figure heap, in use at the end: %u\n", (unsigned)stats.used);
+    printf("figure bytes of the heap: %u\n", (unsigned)stats.total);
+    printf("figure bytes in use at the end: %u\n", (unsigned)stats.used);
   }
 }
 
