@@ -174,6 +174,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("counts-counted")],
         },
         Step {
+            name: "counts-arena",
+            what: "the same for scopes and arenas: single calls on Cortex-M0, M3, M4 and here, footprints behind a rewind",
+            commands: vec![xtask("counts-arena")],
+        },
+        Step {
             name: "witness",
             what: "each store of scopes watched in the emulator; the cost of fingerprints and the fragmentation witness",
             commands: vec![xtask("witness --check")],
