@@ -1,7 +1,7 @@
 /*
- * What the witness costs, on a heap of 140 KB: filled with blocks of LEAST to MOST bytes and a page of cells now and then,
- * of which then PERCENT in a hundred blocks are freed, here and there. 0: no cells, and every other block is freed. These
- * are its arguments.
+ * What the witness costs, on a heap of 140 KB: filled with blocks of LEAST to MOST bytes, and a page of cells now and
+ * then, of which then PERCENT in a hundred blocks are freed, here and there. 0: no cells, and every other block is
+ * freed. These are its arguments.
  *
  * The harness measures the calls; this program only makes them, and tells what the heap was like.
  */
@@ -32,7 +32,8 @@ static uint32_t random_bits(void) {
 }
 
 static int shown(KnHeap *heap) {
-    if (kn_heap_fingerprint(heap) == 0 || kn_heap_largest_free(heap) == 0 || kn_fragmentation(heap, &numbers) != KN_OK ||
+    if (kn_heap_fingerprint(heap) == 0 || kn_heap_largest_free(heap) == 0 ||
+        kn_fragmentation(heap, &numbers) != KN_OK ||
         kn_dump_fragmentation(heap, take, &written) != KN_OK ||
         kn_fragmentation_check(heap, 1000, take, &written) != KN_E_FRAGMENTED) {
         return 0;
@@ -70,7 +71,11 @@ int main(int argc, char **argv) {
     (void)kn_heap_use(heap);
     node = GC_registerType(&node_type);
     leaf = GC_registerType(&leaf_type);
-    while (count < MOST_BLOCKS && (blocks[count] = kn_heap_malloc(heap, least + random_bits() % (most - least + 1))) != NULL) {
+    while (count < MOST_BLOCKS) {
+        blocks[count] = kn_heap_malloc(heap, least + random_bits() % (most - least + 1));
+        if (blocks[count] == NULL) {
+            break;
+        }
         count++;
         if (percent != 0 && count % 100 == 50) {
             make_cells(node, leaf);

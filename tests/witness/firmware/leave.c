@@ -90,7 +90,8 @@ static void bye(void *node) {
 }
 
 static const uint32_t links[] = {offsetof(Node, next)};
-static const KnType node_type = {.name = "Node", .size = sizeof(Node), .ref_count = 1, .ref_offsets = links, .destroy = bye};
+static const KnType node_type = {
+    .name = "Node", .size = sizeof(Node), .ref_count = 1, .ref_offsets = links, .destroy = bye};
 static const KnType text_type = {.name = "Text", .size = 24};
 static KnTypeId node, text;
 /* A cell outside. */
