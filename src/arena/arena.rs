@@ -47,6 +47,10 @@ pub(super) const HOOKS: u32 = 32;
 pub(super) const NODES: u32 = 128;
 /// Its books are open.
 pub(super) const BOOKED: u32 = 256;
+/// It took a segment while a scope inside had the rest of its newest one. From then on scopes inside lie in that
+/// hole, or it would be left behind each time; what the arena's own newest segment has free is kept from them:
+/// `end` hides it.
+pub(super) const HOLED: u32 = 512;
 /// All of it is ending, not what came after a mark.
 pub(super) const WHOLE: u32 = 64;
 
@@ -85,6 +89,9 @@ pub(super) struct Books {
     /// Copies of what escaped, while the program is told of it.
     pub copies: *mut u8,
     pub copied: usize,
+    /// Memory of an older segment that scopes inside had, and the next one can have; null: none.
+    pub hole: *mut u8,
+    pub hole_end: *mut u8,
 }
 
 /// A scope or a free-standing arena.

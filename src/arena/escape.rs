@@ -346,7 +346,8 @@ impl KnArena {
                     slot.write(null_mut());
                     return;
                 }
-                found += usize::from(!holder.raw);
+                // Those that nobody counted lie in the arena, before what ends.
+                found += usize::from(!holder.raw && !Self::has_inside(this, slot.addr()));
                 let mut action = if holder.raw { KN_ESCAPE_TELL } else { policy };
                 if action == KN_ESCAPE_REFUSE {
                     // It could not be refused any more: unwinding, rewinding, resetting.

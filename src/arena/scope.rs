@@ -20,7 +20,7 @@
 
 use core::ptr::null_mut;
 
-use super::arena::{innermost, set_innermost, CARVED, LEAVING, SCOPE, WHOLE};
+use super::arena::{innermost, set_innermost, CARVED, HOLED, LEAVING, SCOPE, WHOLE};
 use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_CHECK_LEAVE, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
 use super::end::Tail;
 use super::segment::{round, Segment, FIRST, LEAD};
@@ -76,7 +76,8 @@ impl KnArena {
                 let room = (*outer).end.addr() - start.addr();
                 // Not 0 either: then the library's own beginning counts.
                 if room > FIRST && presize.wrapping_sub(1) < room - FIRST {
-                    out.write(Self::carve(outer, source, config, (*outer).end));
+                    out.write(Self::carve(outer, source, config, start, (*outer).end));
+                    (*outer).end = start;
                     return KnStatus::Ok;
                 }
             }
@@ -99,9 +100,18 @@ impl KnArena {
             let bytes = beginning(&*config);
             let source = Source::of(heap);
             let outer = innermost(source);
+            if !outer.is_null() && Self::has(outer, HOLED) {
+                if let Some(scope) = Self::carve_hole(outer, source, config, FIRST + bytes) {
+                    out.write(scope);
+                    return KnStatus::Ok;
+                }
+            }
             let entered = if !outer.is_null() && (*outer).end.addr() - (*outer).at.addr() >= FIRST + bytes {
-                let end = Self::carved_end(outer, config);
-                Ok(Self::carve(outer, source, config, end))
+                let start = (*outer).at;
+                let end = Self::carved_end(start, (*outer).end, config);
+                let scope = Self::carve(outer, source, config, start, end);
+                (*outer).end = start;
+                Ok(scope)
             } else {
                 Self::enter_at_top(source, outer, config, bytes)
             };
@@ -119,11 +129,10 @@ impl KnArena {
     ///
     /// # Safety
     /// As [`KnArena::carve`].
-    unsafe fn carved_end(outer: *mut KnArena, config: *const KnArenaConfig) -> *mut u8 {
+    unsafe fn carved_end(start: *mut u8, end: *mut u8, config: *const KnArenaConfig) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            let start = (*outer).at;
-            let room = (*outer).end.addr() - start.addr() - FIRST;
+            let room = end.addr() - start.addr() - FIRST;
             let most = if (*config).flags & KN_ARENA_FIXED != 0 {
                 round((*config).presize)
             } else if (*config).budget != 0 {
@@ -200,17 +209,67 @@ impl KnArena {
     /// # Safety
     /// As [`KnArena::enter`]; there is room.
     #[inline(always)]
-    unsafe fn carve(outer: *mut KnArena, source: Source, config: *const KnArenaConfig, end: *mut u8) -> *mut KnArena {
+    unsafe fn carve(
+        outer: *mut KnArena,
+        source: Source,
+        config: *const KnArenaConfig,
+        start: *mut u8,
+        end: *mut u8,
+    ) -> *mut KnArena {
         // SAFETY: the caller's word. The parent serves nothing from there until the scope is left.
         unsafe {
-            let start = (*outer).at;
             let this = start.wrapping_add(LEAD).cast::<KnArena>();
             Self::found(this, source, config, SCOPE | CARVED);
             Self::begin(this, start.cast(), end, false);
             (*this).outer = outer;
-            (*outer).end = start;
             set_innermost(source, this);
             this
+        }
+    }
+
+    /// Makes a scope in the hole of an older segment of its parent's, if there is room for so many bytes.
+    ///
+    /// # Safety
+    /// As [`KnArena::enter`]; the parent has a hole, or had one that a scope has now.
+    unsafe fn carve_hole(
+        outer: *mut KnArena,
+        source: Source,
+        config: *const KnArenaConfig,
+        bytes: usize,
+    ) -> Option<*mut KnArena> {
+        // SAFETY: the hole is the parent's, out of use.
+        unsafe {
+            let books = Self::books(outer);
+            let (start, end) = ((*books).hole, (*books).hole_end);
+            if start.is_null() || end.addr() - start.addr() < bytes {
+                return None;
+            }
+            (*books).hole = null_mut();
+            Some(Self::carve(outer, source, config, start, Self::carved_end(start, end, config)))
+        }
+    }
+
+    /// Notes that a scope inside has left a hole in an older segment of its parent's.
+    ///
+    /// # Safety
+    /// `base` is the first segment of the scope that is being left, carved out of `outer`.
+    unsafe fn note_hole(outer: *mut KnArena, base: *mut Segment) {
+        // SAFETY: the parent's segments are alive.
+        unsafe {
+            let mut host = (*outer).segment;
+            while !host.is_null() && !Segment::spans(host, base.addr()) {
+                host = (*host).older;
+            }
+            let books = Self::books(outer);
+            let larger = (*books).hole.is_null()
+                || !host.is_null()
+                    && (*host).limit.addr() - base.addr() > (*books).hole_end.addr() - (*books).hole.addr();
+            if !host.is_null() && larger {
+                (*books).hole = base.cast();
+                (*books).hole_end = (*host).limit;
+            }
+            (*outer).state |= HOLED;
+            (*outer).end = (*outer).at;
         }
     }
 
@@ -229,9 +288,6 @@ impl KnArena {
             let base = this.cast::<u8>().wrapping_sub(LEAD);
             // It needed no other segment, nor did its parent.
             if (*this).segment.cast() != base || (*outer).end != base || innermost((*this).source) != this {
-                return false;
-            }
-            if Self::has(outer, LEAVING) {
                 return false;
             }
             (*outer).high = (*outer).high.max((*this).high).max((*this).at);
@@ -445,16 +501,14 @@ impl KnArena {
             if Self::has(this, CARVED) && (*this).segment == base && Segment::spans(host, base.addr()) {
                 // The usual case: it lay in its parent's newest segment, and needed no other.
                 (*outer).high = (*outer).high.max((*this).high);
-                if !Self::has(outer, LEAVING) {
-                    (*outer).end = (*host).limit;
-                }
+                (*outer).end = (*host).limit;
                 return;
             }
             Self::return_more(this, outer);
         }
     }
 
-    /// [`KnArena::return_to`] for a scope with memory of its own.
+    /// [`KnArena::return_to`] for a scope with memory of its own, or in an older segment of its parent's.
     ///
     /// # Safety
     /// As there.
@@ -470,9 +524,10 @@ impl KnArena {
                 let base = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
                 from_heap -= (*base).limit.addr() - base.addr() - FIRST;
                 let host = (*outer).segment;
-                // If the parent took another segment meanwhile, what lies here goes with the parent.
-                if Segment::spans(host, base.addr()) && !Self::has(outer, LEAVING) {
+                if Segment::spans(host, base.addr()) {
                     (*outer).end = (*host).limit;
+                } else {
+                    Self::note_hole(outer, base);
                 }
             }
             if from_heap != 0 {

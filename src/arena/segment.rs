@@ -18,7 +18,7 @@
 use core::ffi::c_void;
 use core::ptr::null_mut;
 
-use super::arena::{innermost, LEAVING, SCOPE, TOLD};
+use super::arena::{innermost, HOLED, LEAVING, SCOPE, TOLD};
 use super::config::{KN_ARENA_FIXED, KN_ARENA_POISON, KN_ARENA_ZERO};
 use super::KnArena;
 use crate::memory::Source;
@@ -182,6 +182,9 @@ impl KnArena {
                 return false;
             }
             let need = round(bytes) + LEAD + if align > 8 { align } else { 0 };
+            if Self::has(this, HOLED) && Self::uncover(this, need - LEAD) {
+                return true;
+            }
             if (*this).flags & KN_ARENA_FIXED != 0 {
                 Self::note_refusal(this, this);
                 return false;
@@ -210,9 +213,27 @@ impl KnArena {
                 }
                 return false;
             }
+            if Self::has(this, HOLED) {
+                Self::uncover(this, need - LEAD);
+            }
             Self::tell_soft(this);
             // What the program did there may have taken the segment.
             bytes + if align > 8 { align } else { 0 } <= (*this).end.addr() - (*this).at.addr()
+        }
+    }
+
+    /// Shows as much of what is hidden from scopes inside as an allocation needs; whether there was so much.
+    ///
+    /// # Safety
+    /// As [`KnArena::grow`]; the arena is one with a hole.
+    unsafe fn uncover(this: *mut Self, bytes: usize) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            if bytes > (*(*this).segment).limit.addr() - (*this).at.addr() {
+                return false;
+            }
+            (*this).end = (*this).at.wrapping_add(bytes);
+            true
         }
     }
 
@@ -470,6 +491,7 @@ impl KnArena {
             (*this).at = at;
             (*this).end = (*segment).limit;
             (*this).floor = (*this).floor.min(at);
+            (*this).state &= !HOLED;
             Self::discharge(this, bytes);
         }
     }

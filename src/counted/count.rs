@@ -239,10 +239,30 @@ pub unsafe fn release(object: *mut u8) {
 #[inline(always)]
 pub(super) unsafe fn count_down(object: *mut u8) {
     // SAFETY: the caller's word.
+    unsafe { count_down_or(object, |object| special_release(object)) }
+}
+
+/// [`count_down`] for a reference that a cell held which is being destroyed.
+///
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+pub(super) unsafe fn count_down_dropped(object: *mut u8) {
+    // SAFETY: the caller's word.
+    unsafe { count_down_or(object, |object| special_drop(object)) }
+}
+
+/// One reference less, or what `special` does with a last one and with special cells.
+///
+/// # Safety
+/// `object` is a cell.
+#[inline(always)]
+unsafe fn count_down_or(object: *mut u8, special: impl FnOnce(*mut u8)) {
+    // SAFETY: the caller's word.
     unsafe {
         let before = load_word(object);
         if (before as i32) < 2 * ONE as i32 {
-            return special_release(object);
+            return special(object);
         }
         let word = before - ONE;
         (*header(object)).word = word | PURPLE;
@@ -371,17 +391,7 @@ unsafe fn assign_slowly(slot: *mut *mut u8, object: *mut u8) {
 #[inline(always)]
 unsafe fn count_down_from(slot: *mut *mut u8, object: *mut u8) {
     // SAFETY: the caller's word.
-    unsafe {
-        let before = load_word(object);
-        if (before as i32) < 2 * ONE as i32 {
-            return special_release_from(slot, object);
-        }
-        let word = before - ONE;
-        (*header(object)).word = word | PURPLE;
-        if word & (ROOT | ACYCLIC) == 0 {
-            first_root(object);
-        }
-    }
+    unsafe { count_down_or(object, |object| special_release_from(slot, object)) }
 }
 
 /// As [`special_release`], for a reference that a slot held.
@@ -406,6 +416,7 @@ unsafe fn special_release_from(slot: *mut *mut u8, object: *mut u8) {
 /// # Safety
 /// As [`special_release`].
 #[cold]
+#[inline(never)]
 pub(super) unsafe fn special_drop(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {

@@ -27,7 +27,7 @@ use super::cell::{
     header, link, load_word, reseal, set_link, ACYCLIC, COUNT, FINALISED, FREE, ONE, PURPLE, ROOT, RUNNING, SINGLE,
     SPECIAL, TYPE,
 };
-use super::count::{count_down, special_drop};
+use super::count::{count_down, count_down_dropped, special_drop};
 use super::pages::{owner, SINGLE_LEAD};
 use super::settings::KN_GC_TORTURE;
 use super::state::Counted;
@@ -175,11 +175,7 @@ impl Counted {
                     let word = load_word(child);
                     // The last reference to an ordinary cell that is no root.
                     if word & !(PURPLE | ACYCLIC) != ONE {
-                        if word & SPECIAL != 0 {
-                            special_drop(child);
-                        } else {
-                            count_down(child);
-                        }
+                        count_down_dropped(child);
                     } else if count < NEAR {
                         // One reference too few counted, and it comes here twice: then it is refused.
                         (*header(child)).word = RUNNING;
@@ -269,13 +265,13 @@ impl Counted {
         // SAFETY: the caller's word.
         unsafe {
             let word = load_word(child);
-            if word < ONE * 2 && word & ROOT == 0 && word >= ONE {
-                return Self::wait(owner(child), child);
-            }
-            if (word as i32) < ONE as i32 {
+            if word < ONE * 2 && word & ROOT == 0 {
+                if word >= ONE {
+                    return Self::wait(owner(child), child);
+                }
                 return special_drop(child);
             }
-            count_down(child);
+            count_down_dropped(child);
         }
     }
 

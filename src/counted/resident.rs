@@ -332,3 +332,6 @@ impl Counted {
         }
     }
 }
+
+/// As docs/resident.md says.
+const _: () = assert!(size_of::<Resident>() == if cfg!(target_pointer_width = "64") { 408 } else { 140 });
