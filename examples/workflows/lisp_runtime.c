@@ -1,8 +1,8 @@
 /* A workflow in the Lisp of examples/lisp: an interpreter of its own, the prelude, the script, and out.
  *
- * Its objects are counted cells: Knoll's, on the heap of the workflow, or those of plain_cells.h over any malloc. In a
- * scope nothing is released at the end: the heap with the cells, the types that were registered on it, the counts and
- * the cycles go with the scope. Without one the interpreter lets go of everything, and a collection finds the rings. */
+ * Its objects are counted cells: Knoll's, on the heap of the workflow, or in its scope (scope_cells.h), or those of
+ * plain_cells.h over any malloc. In a scope nothing is released at the end: the heap with the cells, the types that were
+ * registered on it, the counts and the cycles go with the scope. Without one the interpreter lets go of everything, and a collection finds the rings. */
 #include "memory.h"
 #include "runtime.h"
 #include "tables.h"
@@ -144,7 +144,7 @@ bool runtime_run(const char *path, uint32_t workflow)
     static Source source;
     static const char *text;
     static int file;
-#ifndef PLAIN_CELLS_H
+#if !defined(PLAIN_CELLS_H) && !defined(SCOPE_CELLS_H)
     static const KnGcConfig collector = { .flags = KN_GC_COLLECT_WHEN_FULL };
     GC_configure(&collector);
 #endif

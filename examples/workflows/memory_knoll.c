@@ -43,6 +43,10 @@ static KnTypeId types[ALWAYS_TEXT + 1];
 
 static bool register_types(void);
 
+/* For scope_cells.h. */
+KnArena *memory_scope(void);
+KnTypeId memory_register(const KnType *type);
+
 static void complain(const char *what)
 {
     if (complaint == NULL) {
@@ -76,18 +80,36 @@ bool memory_open(size_t bytes, bool scopes)
 
 /* ---------------------------------------------------------------- the workflow */
 
+KnArena *memory_scope(void)
+{
+    return scope;
+}
+
+#ifdef SCOPE_CELLS_H
+/* The cells lie in the scope itself. */
+static KnHeap *make_work(size_t presize)
+{
+    (void)presize;
+    return heap;
+}
+#else
+static KnHeap *make_work(size_t presize)
+{
+    void *first = kn_arena_alloc(scope, presize);
+    return first != NULL ? kn_heap_create(first, presize) : NULL;
+}
+#endif
+
 static bool enter_scope(const char *name)
 {
     KnArenaConfig config = { .name = name };
-    void *first;
     config.presize = heap_bytes / 100 * PRESIZE;
     config.budget = heap_bytes / 100 * BUDGET;
     if (kn_arena_enter(heap, &config, &scope) != KN_OK) {
         scope = NULL;
         return false;
     }
-    first = kn_arena_alloc(scope, config.presize);
-    work = first != NULL ? kn_heap_create(first, config.presize) : NULL;
+    work = make_work(config.presize);
     return work != NULL;
 }
 
@@ -107,7 +129,7 @@ static void leave_scope(void)
 {
     KnLeaveReport report;
     if (kn_arena_leave(scope, &report) != KN_OK) {
-        complain("a scope was not left as it should");
+        complain("a scope was not left as it should be");
     } else if (report.escapes != 0 || report.children != 0) {
         complain("something escaped from a scope");
     }
@@ -164,7 +186,8 @@ void workflow_release(void *at, size_t bytes)
 
 /* ---------------------------------------------------------------- what is always active */
 
-/* With scopes entries and texts are counted cells of resident types, arrays are resident blocks. */
+/* With scopes entries and texts are counted cells of resident types, arrays are resident blocks. Names in parentheses
+ * are Knoll's functions, whatever macros scope_cells.h makes of them. */
 static const uint32_t entry_offsets[] = { offsetof(Entry, next), offsetof(Entry, value) };
 static const char *const entry_names[] = { "next", "value" };
 static const KnType text_type = { .name = "Text", .size = 1, .flags = KN_TYPE_RESIDENT };
@@ -177,11 +200,19 @@ static const KnType entry_type = {
     .ref_names = entry_names,
 };
 
+KnTypeId memory_register(const KnType *type)
+{
+    uint64_t before = kn_heap_fingerprint(heap);
+    KnTypeId id = (GC_registerType)(type);
+    fingerprint += kn_heap_fingerprint(heap) - before;
+    return id;
+}
+
 static bool register_types(void)
 {
     kn_heap_use(heap);
-    types[ALWAYS_ENTRY] = GC_registerType(&entry_type);
-    types[ALWAYS_TEXT] = GC_registerType(&text_type);
+    types[ALWAYS_ENTRY] = memory_register(&entry_type);
+    types[ALWAYS_TEXT] = memory_register(&text_type);
     return types[ALWAYS_ENTRY] != 0 && types[ALWAYS_TEXT] != 0;
 }
 
@@ -191,7 +222,7 @@ static void *resident_allocate(AlwaysKind kind, size_t bytes)
 {
     uint64_t before = kn_heap_fingerprint(heap);
     KnHeap *last = kn_heap_use(heap);
-    void *at = kind == ALWAYS_ARRAY ? kn_resident_alloc(heap, bytes) : GC_newSized(types[kind], bytes);
+    void *at = kind == ALWAYS_ARRAY ? kn_resident_alloc(heap, bytes) : (GC_newSized)(types[kind], bytes);
     kn_heap_use(last);
     fingerprint += kn_heap_fingerprint(heap) - before;
     return at;
