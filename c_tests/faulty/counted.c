@@ -8,41 +8,8 @@
  */
 #include "knoll.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* ---- Faults ---- */
-
-static const char *const fault_names[] = {
-#define FAULT(name, what) #name,
-#include "counted_faults.h"
-#undef FAULT
-};
-
-typedef enum Fault {
-#define FAULT(name, what) FAULT_##name,
-#include "counted_faults.h"
-#undef FAULT
-    FAULT_COUNT
-} Fault;
-
-static bool has(Fault fault) {
-    static int chosen = -1;
-    if (chosen < 0) {
-        const char *wanted = getenv("KNOLL_FAULT");
-        int found = 0;
-        while (found < FAULT_COUNT && (wanted == NULL || strcmp(wanted, fault_names[found]) != 0)) {
-            found++;
-        }
-        if (wanted != NULL && found == FAULT_COUNT) {
-            fprintf(stderr, "no such fault: %s\n", wanted);
-            exit(2);
-        }
-        chosen = found;
-    }
-    return chosen == (int)fault;
-}
+#define FAULTS "counted_faults.h"
+#include "choose.h"
 
 /* The declaration of the library's function and of ours. */
 #define WRAPPED(type, name, ...)                                                                                       \

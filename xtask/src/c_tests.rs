@@ -4,8 +4,8 @@
 //!   failure stops nothing, and all failures are shown at the end with the end of their output.
 //! - The firmware runs under the harness's watch: a write of Knoll outside its heaps, its statics
 //!   and the stack is a failure; the deepest stack is measured.
-//! - A reference allocator with one fault at a time stands in for Knoll afterwards, and for counted
-//!   objects the library with one fault at a time (see [`faults`]): a test that catches none of the
+//! - A reference allocator with one fault at a time stands in for Knoll afterwards, and for all else
+//!   the library with one fault at a time (see [`faults`]): a test that catches none of the
 //!   faults, or a fault that no test catches, is a failure of the tests themselves.
 //! - Every row of `docs/conformance.md` must name tests that there are (see [`conformance`]).
 //! - The last line is `N passed, N failed`: a case is a program in a configuration, a fault, or a
@@ -14,6 +14,7 @@
 mod conformance;
 mod faults;
 mod firmware;
+mod mutants;
 mod program;
 mod traces;
 
@@ -43,14 +44,11 @@ pub struct Args {
 
 /// The compiler's flags for every configuration.
 const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
-/// What programs are built of besides their own file: every one of the first two, those over counted
-/// objects of the last as well.
-const COMMON: [&str; 3] = ["c_tests/harness.c", "c_tests/shadow.c", "c_tests/cells.c"];
+/// What programs are built of besides their own file; a [`Group`] says how many of them.
+const COMMON: [&str; 4] = ["c_tests/harness.c", "c_tests/shadow.c", "c_tests/cells.c", "c_tests/arenas.c"];
 
 /// The program that plays the traces: it takes arguments, and takes longest.
 const REPLAY: &str = "replay";
-/// What the names of programs over counted objects begin with.
-const COUNTED: [&str; 2] = ["counted_", "dialect_"];
 /// Of how many failures the output is shown.
 const MOST_SHOWN: usize = 8;
 /// The longest that a program may run, on the host or in the emulator.
@@ -71,6 +69,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if args.host || both {
         faults::run_all(&suite, &mut tally)?;
+        mutants::run_all(&suite, &mut tally)?;
     }
     show_failures(&outcomes);
     show_table(&suite, &outcomes);
@@ -118,17 +117,46 @@ impl Suite {
     }
 }
 
-/// Whether a program is one over counted objects.
-fn is_counted(program: &str) -> bool {
-    COUNTED.iter().any(|prefix| program.starts_with(prefix))
+/// What a program is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// The manual heap.
+    Heap,
+    /// Counted objects.
+    Counted,
+    /// Scopes and arenas.
+    Scoped,
+    /// Always-active data.
+    Resident,
+    /// The witness of fragmentation.
+    Witness,
+    /// What a header does by itself, over arenas.
+    Header,
+}
+
+impl Group {
+    /// What the names of its programs begin with; all others are about the heap.
+    const NAMES: [(Group, &'static [&'static str]); 5] = [
+        (Group::Counted, &["counted_", "dialect_"]),
+        (Group::Scoped, &["arena_"]),
+        (Group::Resident, &["resident"]),
+        (Group::Witness, &["witness"]),
+        (Group::Header, &["format"]),
+    ];
+
+    fn of(program: &str) -> Group {
+        let named = |names: &[&str]| names.iter().any(|start| program.starts_with(start));
+        let group = Group::NAMES.iter().find(|(_, names)| named(names));
+        group.map_or(Group::Heap, |(group, _)| *group)
+    }
 }
 
 /// What this program is built of besides its own file.
 fn common(program: &str) -> &'static [&'static str] {
-    if is_counted(program) {
-        &COMMON
-    } else {
-        &COMMON[..2]
+    match Group::of(program) {
+        Group::Heap | Group::Header => &COMMON[..2],
+        Group::Counted | Group::Resident => &COMMON[..3],
+        Group::Scoped | Group::Witness => &COMMON,
     }
 }
 
@@ -230,7 +258,7 @@ const HOST: &[Configuration] = &[
     },
 ];
 /// Without checks a mistake is not noticed, and what it does is not defined.
-const NEED_CHECKS: [&str; 2] = ["misuse", "counted_misuse"];
+const NEED_CHECKS: [&str; 3] = ["misuse", "counted_misuse", "arena_misuse"];
 
 fn host(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     announce(format!("C tests on the host: {} programs, {} configurations", suite.programs.len(), HOST.len()));

@@ -1,9 +1,9 @@
 //! The proof that the C tests can fail: an allocator with faults in Knoll's place, and faults before Knoll.
 //!
 //! `c_tests/faulty/allocator.c` keeps the contract of the manual heap unless the variable `KNOLL_FAULT`
-//! names one of the faults in `faults.h`. The programs over counted objects run on the library itself,
-//! with `c_tests/faulty/counted.c` between the two, which has the faults of `counted_faults.h`. Three
-//! things are verified:
+//! names one of the faults in `faults.h`. All other programs run on the library itself, with a file
+//! between the two that has its faults in a header of its own: `c_tests/faulty/counted.c`, `arena.c`,
+//! `resident.c` and `witness.c`. Three things are verified:
 //!
 //! - without a fault every program passes, so a failure below is the fault's doing;
 //! - each fault makes at least one program fail, be it by a crash or by no end;
@@ -13,7 +13,7 @@
 //! is then not yet noticed by any program is tried on all.
 
 use super::program::{self, Ended};
-use super::{compile_all, is_counted, link, source, work_off, Configuration, Job, Suite, PLAIN, REPLAY, STRICT};
+use super::{compile_all, link, source, work_off, Configuration, Group, Job, Suite, PLAIN, REPLAY, STRICT};
 use crate::util::{announce, build_static, capture, note, program as command, Tally};
 use anyhow::{bail, Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,13 @@ use std::time::{Duration, Instant};
 /// The programs on the reference allocator.
 const REFERENCE: Configuration = Configuration { name: "reference", ..PLAIN };
 /// The programs over counted objects; what they build is smaller, for the number of runs.
-const WRAPPED: Configuration = Configuration { name: "wrapped", flags: &["-O2", "-DKNOLL_WITH_FAULTS"], ..PLAIN };
+const COUNTED: Configuration = Configuration { name: "wrapped", flags: &["-O2", "-DKNOLL_WITH_FAULTS"], ..PLAIN };
+/// The programs over arenas.
+const SCOPED: Configuration = Configuration { name: "wrapped arenas", ..COUNTED };
+/// The programs over always-active data.
+const RESIDENT: Configuration = Configuration { name: "wrapped residents", ..COUNTED };
+/// The program over the witness of fragmentation.
+const WITNESS: Configuration = Configuration { name: "wrapped witness", ..COUNTED };
 /// A program with a fault may go round in circles.
 const LIMIT: Duration = Duration::from_secs(5);
 /// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
@@ -42,14 +48,14 @@ struct Shown {
 
 /// Builds the programs with faults and runs them.
 pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
-    let part = |counted: bool| Suite {
-        programs: suite.programs.iter().filter(|name| is_counted(name) == counted).cloned().collect(),
-        traces: suite.traces.clone(),
-        is_whole: suite.is_whole,
-    };
-    for (part, stand) in [(part(false), Stand::reference()?), (part(true), Stand::wrapped()?)] {
+    for group in [Group::Heap, Group::Counted, Group::Scoped, Group::Resident, Group::Witness] {
+        let part = Suite {
+            programs: suite.programs.iter().filter(|name| Group::of(name) == group).cloned().collect(),
+            traces: suite.traces.clone(),
+            is_whole: suite.is_whole,
+        };
         if !part.programs.is_empty() {
-            run_part(&part, &Arc::new(stand), tally)?;
+            run_part(&part, &Arc::new(Stand::of(group)?), tally)?;
         }
     }
     Ok(())
@@ -68,18 +74,22 @@ struct Stand {
 }
 
 impl Stand {
-    fn reference() -> Result<Stand> {
-        let object = Suite::directory(REFERENCE.name)?.join("allocator.o");
-        let (faults, source) = ("c_tests/faulty/faults.h", "c_tests/faulty/allocator.c");
-        Ok(Stand { configuration: REFERENCE, faults, source, object, rest: Vec::new() })
-    }
-
-    fn wrapped() -> Result<Stand> {
-        let object = Suite::directory(WRAPPED.name)?.join("counted.o");
-        let (faults, source_path) = ("c_tests/faulty/counted_faults.h", "c_tests/faulty/counted.c");
-        let mut rest = vec![build_static(None, &[])?.display().to_string()];
-        rest.extend(wrapped_names(&source(source_path)?).iter().map(|name| format!("-Wl,--wrap={name}")));
-        Ok(Stand { configuration: WRAPPED, faults, source: source_path, object, rest })
+    fn of(group: Group) -> Result<Stand> {
+        let (configuration, faults, source_path) = match group {
+            Group::Heap | Group::Header => (REFERENCE, "c_tests/faulty/faults.h", "c_tests/faulty/allocator.c"),
+            Group::Counted => (COUNTED, "c_tests/faulty/counted_faults.h", "c_tests/faulty/counted.c"),
+            Group::Scoped => (SCOPED, "c_tests/faulty/arena_faults.h", "c_tests/faulty/arena.c"),
+            Group::Resident => (RESIDENT, "c_tests/faulty/resident_faults.h", "c_tests/faulty/resident.c"),
+            Group::Witness => (WITNESS, "c_tests/faulty/witness_faults.h", "c_tests/faulty/witness.c"),
+        };
+        let object = Suite::directory(configuration.name)?.join("faulty.o");
+        let mut rest = Vec::new();
+        let wrapped = wrapped_names(&source(source_path)?);
+        if !wrapped.is_empty() {
+            rest.push(build_static(None, &[])?.display().to_string());
+            rest.extend(wrapped.iter().map(|name| format!("-Wl,--wrap={name}")));
+        }
+        Ok(Stand { configuration, faults, source: source_path, object, rest })
     }
 
     fn compile(&self) -> Result<()> {
