@@ -3,7 +3,7 @@
  *   programs PROGRAM COUNT ["" [CONFIGURATION]]
  *
  *   fixed      in an arena sized for them, 16384 allocations of 24 bytes, reset             (an allocation)
- *   sizes      the same with 4096 allocations of 8 to 256 bytes, multiples of 8             (an allocation)
+ *   sizes      the same with allocations of 8 to 256 bytes, multiples of 8                  (an allocation)
  *   bulk       enter an arena sized for 16384 allocations of 24 bytes, all of them, leave   (a workflow)
  *   pair       enter, one allocation of 64 bytes, leave; as the peer comes                  (a pair)
  *   presized   the same, sized for 4 KB                                                     (a pair)
@@ -26,7 +26,7 @@
 #define _GNU_SOURCE
 #include "peer.h"
 
-enum { BULK = 16384, SIZES = 4096, MOST_SIZE = 256, MIXED_INNER = 8, MIXED_BLOCKS = 40 };
+enum { BULK = 16384, SIZES = 16384, MOST_SIZE = 256, MIXED_INNER = 8, MIXED_BLOCKS = 40 };
 
 /* xorshift64*, the upper half. */
 static uint64_t random_state = 0x9E3779B97F4A7C15u;

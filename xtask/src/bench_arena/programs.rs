@@ -121,7 +121,7 @@ impl Program {
     }
 
     fn operations(self, instructions: u64) -> u64 {
-        /// `BULK` of the programs, a multiple of `SIZES`.
+        /// `BULK` and `SIZES` of the programs.
         const ROUND: u64 = 16_384;
         match self {
             Fixed | Sizes => (instructions / self.weight()).next_multiple_of(ROUND),

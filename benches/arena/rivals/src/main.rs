@@ -8,7 +8,7 @@ use std::arch::asm;
 use std::ffi::c_char;
 
 const BULK: u64 = 16384;
-const SIZES: u64 = 4096;
+const SIZES: u64 = 16384;
 const MOST_SIZE: u32 = 256;
 const MIXED_INNER: u32 = 8;
 const MIXED_BLOCKS: u32 = 40;
