@@ -303,6 +303,16 @@ impl KnArena {
         }
     }
 
+    /// Whether a slot lies in a resident cell: it gets no copy, which would not be resident.
+    ///
+    /// # Safety
+    /// As [`KnArena::each_escape`].
+    #[cfg(feature = "counted")]
+    unsafe fn is_resident(this: *mut Self, slot: *mut *mut u8) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { crate::counted::scoped::is_resident_slot((*this).source.heap(), slot) }
+    }
+
     /// Deals with the references from outside into what ends.
     ///
     /// # Safety
@@ -332,7 +342,7 @@ impl KnArena {
             #[cfg(feature = "counted")]
             if policy == KN_ESCAPE_PROMOTE {
                 Self::each_escape(this, tail, &mut |holder, slot| {
-                    if !holder.dead && !holder.raw {
+                    if !holder.dead && !holder.raw && !Self::is_resident(this, slot) {
                         copies.add(this, slot.read());
                     }
                 });
@@ -354,7 +364,11 @@ impl KnArena {
                     action = KN_ESCAPE_NULL;
                 }
                 #[cfg(feature = "counted")]
-                let value = if action == KN_ESCAPE_PROMOTE { copies.take(slot.read()) } else { null_mut() };
+                let value = if action == KN_ESCAPE_PROMOTE && !Self::is_resident(this, slot) {
+                    copies.take(slot.read())
+                } else {
+                    null_mut()
+                };
                 #[cfg(not(feature = "counted"))]
                 let value: *mut u8 = null_mut();
                 if action == KN_ESCAPE_PROMOTE && value.is_null() {

@@ -681,3 +681,5 @@ unsafe fn fill(start: *mut u8, byte: u8, end: *mut u8) {
 }
 
 const _: () = assert!(FIRST % 8 == 0 && LEAD % 8 == 0);
+/// As arena.rs and docs/arena.md say.
+const _: () = assert!(FIRST <= if cfg!(target_pointer_width = "64") { 400 } else { 208 });

@@ -207,7 +207,7 @@ unsafe fn is_resident(object: *const u8) -> bool {
 ///
 /// # Safety
 /// `this` is a live state of this thread, and memory at `at` can be read.
-unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
+pub(super) unsafe fn holds(this: *mut Counted, at: *const u8) -> bool {
     // SAFETY: the caller's word.
     unsafe {
         let resident = (*this).resident;

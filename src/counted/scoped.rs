@@ -429,6 +429,18 @@ pub(crate) unsafe fn end_new(heap: *mut KnHeap, object: *mut u8) {
     }
 }
 
+/// Whether a slot lies in a resident cell, which may not refer to an ordinary one.
+///
+/// # Safety
+/// As [`collect`]; the slot can be read.
+pub(crate) unsafe fn is_resident_slot(heap: *mut KnHeap, slot: Slot) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        let state = Counted::existing(heap);
+        !state.is_null() && !(*state).resident.is_null() && super::resident::holds(state, slot.cast())
+    }
+}
+
 /// Makes room by what a collection of the heap gives back; whether it may have helped.
 ///
 /// # Safety
