@@ -475,3 +475,53 @@ fn always_active_data_follows_its_model() {
     println!("{operations} operations from seed {first}: {sum:?}");
     assert!(sum.refused > 0 && (cfg!(miri) || sum.lines > 0 && sum.long > 0 && sum.block_lines > 0 && sum.clean > 0));
 }
+
+/// Over the process heap each thread has its own cells and blocks, and checks those.
+#[test]
+#[cfg(unix)]
+fn each_thread_checks_what_is_its_own() {
+    use knoll::capi::counted::{GC_assign, GC_new, GC_ref, GC_registerType, GC_unref};
+    use knoll::capi::default::kn_heap_default;
+    if cfg!(miri) {
+        // The process heap asks the system for memory.
+        return;
+    }
+    /// Types of the process heap live as long as it does.
+    struct Forever(&'static Kinds);
+    // SAFETY: descriptors are only read.
+    unsafe impl Sync for Forever {}
+    let kinds = Forever(Box::leak(Box::new(Kinds::new())));
+    let threads = 3;
+    std::thread::scope(|scope| {
+        for wrong in 0..threads {
+            let kinds = &kinds;
+            scope.spawn(move || {
+                let types = &{ kinds }.0.types;
+                // SAFETY: this thread's cells and blocks; the types live for ever.
+                unsafe {
+                    kn_on_error(Some(told));
+                    let heap = kn_heap_default();
+                    let (other, resident) = (GC_registerType(&types[0]), GC_registerType(&types[3]));
+                    let (leaf, table) = (GC_new(other), GC_new(resident).cast::<*mut c_void>());
+                    let block = kn_resident_alloc_named(heap, 4 * WORD, c"own".as_ptr()).cast::<*mut c_void>();
+                    GC_assign(table, leaf);
+                    assert_eq!(reports(), [(KnStatus::Resident, table.addr())]);
+                    assert_eq!(kn_resident_check(heap, None, std::ptr::null_mut()), KnStatus::Ok);
+                    match wrong {
+                        0 => table.write(GC_ref(leaf)),
+                        1 => block.write(leaf),
+                        _ => {}
+                    }
+                    let expected = if wrong < 2 { KnStatus::Resident } else { KnStatus::Ok };
+                    assert_eq!(kn_resident_check(heap, None, std::ptr::null_mut()), expected);
+                    GC_assign(table, std::ptr::null_mut());
+                    GC_unref(table.cast());
+                    GC_unref(leaf);
+                    assert_eq!(kn_resident_check(heap, None, std::ptr::null_mut()), KnStatus::Ok);
+                    kn_resident_free(heap, block.cast());
+                    assert_eq!(reports(), []);
+                }
+            });
+        }
+    });
+}
