@@ -11,10 +11,11 @@
  * given more of the scope as a further region, up to the scope's budget; and at the end the scope goes, with
  * everything in it, whatever it was. What is always active is resident memory, at the other end.
  *
- * Without scopes the same requests go to the device's heap itself.
+ * Without scopes the same requests go to the device's heap itself. (Compiled with scope_cells.h there is no heap in the
+ * scope: the cells lie in the scope itself.)
  *
- * Either way the heap's fingerprint is taken at enter and at leave: the heap must be as it was but for the
- * blocks of always_allocate and always_release, whose terms are added and subtracted as they happen. */
+ * Either way the heap's fingerprint between two workflows must be what it was, but for always-active blocks: what those
+ * add and take away is followed as it happens. */
 #include "memory.h"
 #include "tables.h"
 
@@ -30,6 +31,9 @@ bool memory_scoped;
 /* In hundredths of the heap: what a workflow takes at enter, what it takes at a time when that is full, and the most it
  * may hold, so that always-active data finds room whatever a workflow does. */
 enum { PRESIZE = 66, STEP = 6, BUDGET = 80 };
+
+/* With scopes the largest free block is, between two workflows, at least so much of what is free. */
+enum { LEAST_PERMILLE = 970 };
 
 static KnHeap *heap;      /* the device's */
 static KnHeap *work;      /* the workflow's */
@@ -279,14 +283,23 @@ void always_set(void **field, void *block)
 
 /* ---------------------------------------------------------------- looking at it */
 
+static size_t put_error(void *context, const char *text, size_t length)
+{
+    (void)context;
+    return fwrite(text, 1, length, stderr);
+}
+
 void memory_verify(bool nothing_left)
 {
     KnStatus status = kn_heap_check(heap);
     if (status != KN_OK) {
         complain(kn_status_str(status));
     }
-    if (memory_scoped && kn_resident_check(heap, NULL, NULL) != KN_OK) {
+    if (memory_scoped && kn_resident_check(heap, put_error, NULL) != KN_OK) {
         complain("resident data refers to a workflow's");
+    }
+    if (memory_scoped && kn_fragmentation_check(heap, LEAST_PERMILLE, put_error, NULL) != KN_OK) {
+        complain("what is free is in pieces; the blocks that divide it are above");
     }
     if (nothing_left && kn_heap_fingerprint(heap) != fingerprint) {
         complain("the heap is not as it was, and always-active data is not the reason");
