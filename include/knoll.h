@@ -1378,8 +1378,8 @@ KnStatus kn_arena_enter(KnHeap *heap, const KnArenaConfig *config, KnArena **out
  * Leaves a scope: all in it goes, in the order told above.
  *
  * Returns KN_OK. KN_E_ORDER iff scopes inside it were open: they and it were left all the same, the innermost is
- * named in `report->other`; or iff it is no scope, was left already, stands free, or is being left by a call
- * further up (from a cleanup): then nothing is done. KN_E_ESCAPE iff its policy, or that of a scope inside, is
+ * named in `report->other`; or iff it is no scope, was left already, stands free, or the call comes from one of its
+ * own callbacks (a cleanup, a destroy, a hook): then nothing is done. KN_E_ESCAPE iff its policy, or that of a scope inside, is
  * KN_ESCAPE_REFUSE and references from outside were found: nothing has changed, `report->other` names it.
  * `report` may be NULL.
  * Cost: O(blocks), mostly one kn_heap_free, when nothing but memory has to go; else O(cleanups + cells with
@@ -1390,8 +1390,8 @@ KnStatus kn_arena_leave(KnArena *scope, KnLeaveReport *report);
 /**
  * Leaves all scopes inside `upto`, after a longjmp or a language's exception; NULL: all of the heap's scopes.
  *
- * Returns KN_OK; KN_E_ORDER iff `upto` is no open scope of the heap, or the call comes from a cleanup of a scope
- * that is being left: then nothing has changed; KN_E_INVALID for a NULL heap. A policy KN_ESCAPE_REFUSE can't
+ * Returns KN_OK; KN_E_ORDER iff `upto` is no open scope of the heap, or the call comes from a callback of one
+ * of those scopes: then nothing has changed; KN_E_INVALID for a NULL heap. A policy KN_ESCAPE_REFUSE can't
  * refuse here: slots become NULL.
  * Cost: that of leaving each. Threads: exclusive.
  */

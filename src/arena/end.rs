@@ -137,13 +137,13 @@ impl KnArena {
         }
     }
 
-    /// Whether the arena is being ended by a call further up.
+    /// Whether the call comes from one of the arena's callbacks: a cleanup, a hook, a destroy of its cells.
     ///
     /// # Safety
     /// `this` is a living arena.
-    pub(super) unsafe fn is_ending(this: *const Self) -> bool {
+    pub(super) unsafe fn is_calling(this: *const Self) -> bool {
         // SAFETY: the caller's word.
-        unsafe { Self::has(this, LEAVING) && Callback::is_under_way(&raw const (*Self::books(this)).callback) }
+        unsafe { Self::has(this, BOOKED) && Callback::is_under_way(&raw const (*Self::books(this)).callback) }
     }
 
     /// Starts the end of a tail, or goes on with one that was jumped away from: no allocation is served from

@@ -83,7 +83,7 @@ impl KnArena {
     pub unsafe fn rewind(this: *mut Self, mark: KnArenaMark) -> KnStatus {
         // SAFETY: the caller's word; the mark's segment is followed only if it is one of the arena's.
         unsafe {
-            if !Self::is_alive(this) || Self::is_ending(this) || Self::has(this, WHOLE) {
+            if !Self::is_alive(this) || Self::is_calling(this) || Self::has(this, WHOLE) {
                 return Self::refuse(this, c"kn_arena_rewind: no arena, or one that is ending");
             }
             let Some(place) = Self::place_of(this, mark) else {

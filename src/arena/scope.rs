@@ -383,9 +383,9 @@ impl KnArena {
         unsafe {
             let mut each = innermost((*this).source);
             loop {
-                if Self::is_ending(each) {
+                if Self::is_calling(each) {
                     report.other = Self::name(each);
-                    return Self::refuse(each, c"kn_arena_leave: from a callback of a scope that is being left");
+                    return Self::refuse(each, c"kn_arena_leave: from one of the scope's own callbacks");
                 }
                 if each == this {
                     break;
@@ -550,8 +550,8 @@ impl KnArena {
                 if each.is_null() {
                     return Self::refuse(upto, c"kn_arena_unwind: not a scope that is open");
                 }
-                if Self::is_ending(each) {
-                    return Self::refuse(each, c"kn_arena_unwind: from a callback of a scope that is being left");
+                if Self::is_calling(each) {
+                    return Self::refuse(each, c"kn_arena_unwind: from one of the scope's own callbacks");
                 }
                 each = (*each).outer;
             }

@@ -22,6 +22,7 @@ use super::arena::{innermost, HOLED, LEAVING, SCOPE, TOLD};
 use super::config::{KN_ARENA_FIXED, KN_ARENA_POISON, KN_ARENA_ZERO};
 use super::KnArena;
 use crate::memory::Source;
+use crate::port::Callback;
 
 /// The record at a segment's start.
 #[repr(C, align(8))]
@@ -350,6 +351,7 @@ impl KnArena {
     ///
     /// # Safety
     /// As [`KnArena::grow`].
+    #[cold]
     pub(super) unsafe fn tell_soft(this: *mut Self) {
         let mut each = this;
         // SAFETY: scopes around are alive, and a hook must not leave them.
@@ -359,7 +361,9 @@ impl KnArena {
                 if config.soft != 0 && (*each).held > config.soft && !Self::has(each, TOLD) {
                     (*each).state |= TOLD;
                     if let Some(hook) = (*each).config.on_soft {
-                        hook(each, (*each).held, (*each).config.context);
+                        let (held, context) = ((*each).held, (*each).config.context);
+                        // So that it can't end what is growing.
+                        Callback::run(&raw mut (*Self::books(this)).callback, || hook(each, held, context));
                     }
                 }
                 each = (*each).outer;

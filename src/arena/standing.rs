@@ -54,7 +54,7 @@ impl KnArena {
     pub unsafe fn reset(this: *mut Self, mode: u32, limit: usize) -> KnStatus {
         // SAFETY: the caller's word.
         unsafe {
-            if !Self::is_alive(this) || Self::is_ending(this) {
+            if !Self::is_alive(this) || Self::is_calling(this) {
                 return Self::refuse(this, c"kn_arena_reset: no arena, or one that is ending");
             }
             if mode > super::KN_RESET_LIMIT {
@@ -94,7 +94,7 @@ impl KnArena {
             if this.is_null() {
                 return KnStatus::Ok;
             }
-            if !Self::is_alive(this) || Self::has(this, SCOPE) || Self::is_ending(this) {
+            if !Self::is_alive(this) || Self::has(this, SCOPE) || Self::is_calling(this) {
                 return Self::refuse(this, c"kn_arena_destroy: no free-standing arena, or one that is ending");
             }
             if !Self::is_plain(this) || Self::has(this, LEAVING) {
