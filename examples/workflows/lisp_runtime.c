@@ -2,7 +2,8 @@
  *
  * Its objects are counted cells: Knoll's, on the heap of the workflow, or in its scope (scope_cells.h), or those of
  * plain_cells.h over any malloc. In a scope nothing is released at the end: the heap with the cells, the types that were
- * registered on it, the counts and the cycles go with the scope. Without one the interpreter lets go of everything, and a collection finds the rings. */
+ * registered on it, the counts and the cycles go with the scope. Without one the interpreter lets go of everything, and
+ * a collection finds the rings. */
 #include "memory.h"
 #include "runtime.h"
 #include "tables.h"

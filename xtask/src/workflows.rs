@@ -35,9 +35,9 @@ pub struct Args {
     /// That many workflows
     #[arg(long, value_name = "NUMBER")]
     count: Option<usize>,
-    /// One language alone, lua or lisp
-    #[arg(long, value_name = "NAME")]
-    language: Option<String>,
+    /// One language alone
+    #[arg(long)]
+    language: Option<Language>,
 }
 
 /// Workflows in one run.
@@ -69,34 +69,11 @@ pub fn run(args: Args) -> Result<()> {
     let makings = Makings::find()?;
     let mut tally = Tally::default();
     let mut tables = Vec::new();
-    let wanted = |language: &Language| args.language.as_ref().is_none_or(|name| name == language.folder());
-    let languages: Vec<Language> = [Language::Lua, Language::Lisp].into_iter().filter(wanted).collect();
-    ensure!(!languages.is_empty(), "the languages are lua and lisp");
+    let languages = args.language.map_or_else(|| vec![Language::Lua, Language::Lisp], |language| vec![language]);
     for language in languages {
         for machine in [Machine::M4, Machine::Host] {
             announce(format!("{}: {count} workflows on {}", language.title(), machine.title()));
-            let mut ran: Vec<(&Subject, Ran)> = Vec::new();
-            for subject in SUBJECTS.iter().filter(|subject| subject.is_for(language, machine)) {
-                let case = format!("{} [{}, {}", language.title(), subject.name, machine.title());
-                let first = ran.first().map(|(_, first)| first);
-                let outcome = makings.build(subject, language, machine).and_then(|built| {
-                    let this = built.execute(count, false)?;
-                    this.verify(subject, first)?;
-                    Ok((built, this))
-                });
-                let (built, this) = match outcome {
-                    Ok(both) => both,
-                    Err(error) => {
-                        tally.record(format!("{case}]"), Err(error));
-                        continue;
-                    }
-                };
-                tally.record(format!("{case}: {}]", this.in_short()), Ok(()));
-                ran.push((subject, this));
-                if args.quick && subject.scopes && machine == Machine::M4 {
-                    tally.record(format!("{case}, every write watched]"), built.execute(WATCHED, true).map(drop));
-                }
-            }
+            let ran = run_subjects(&makings, language, machine, count, args.quick, &mut tally);
             let table = tabulate(language, machine, count, &ran);
             println!("\n{table}");
             tables.push((heading(language, machine), table));
@@ -109,9 +86,43 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Runs a language on a machine over everything there is; `watch`: also a few workflows with every write watched.
+fn run_subjects(
+    makings: &Makings,
+    language: Language,
+    machine: Machine,
+    count: usize,
+    watch: bool,
+    tally: &mut Tally,
+) -> Vec<(&'static Subject, Ran)> {
+    let mut ran: Vec<(&Subject, Ran)> = Vec::new();
+    for subject in SUBJECTS.iter().filter(|subject| subject.is_for(language, machine)) {
+        let case = format!("{} [{}, {}", language.title(), subject.name, machine.title());
+        let first = ran.first().map(|(_, first)| first);
+        let outcome = makings.build(subject, language, machine).and_then(|built| {
+            let this = built.execute(count, false)?;
+            this.verify(subject, first)?;
+            Ok((built, this))
+        });
+        let (built, this) = match outcome {
+            Ok(both) => both,
+            Err(error) => {
+                tally.record(format!("{case}]"), Err(error));
+                continue;
+            }
+        };
+        tally.record(format!("{case}: {}]", this.in_short()), Ok(()));
+        ran.push((subject, this));
+        if watch && subject.scopes && machine == Machine::M4 {
+            tally.record(format!("{case}, every write watched]"), built.execute(WATCHED, true).map(drop));
+        }
+    }
+    ran
+}
+
 // ---------------------------------------------------------------- what is run
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Language {
     Lua,
     Lisp,
