@@ -100,7 +100,7 @@ impl KnArena {
             let bytes = beginning(&*config);
             let source = Source::of(heap);
             let outer = innermost(source);
-            if !outer.is_null() && Self::has(outer, HOLED) {
+            if !outer.is_null() && (*outer).state & (HOLED | LEAVING) == HOLED {
                 if let Some(scope) = Self::carve_hole(outer, source, config, FIRST + bytes) {
                     out.write(scope);
                     return KnStatus::Ok;
@@ -501,7 +501,9 @@ impl KnArena {
             if Self::has(this, CARVED) && (*this).segment == base && Segment::spans(host, base.addr()) {
                 // The usual case: it lay in its parent's newest segment, and needed no other.
                 (*outer).high = (*outer).high.max((*this).high);
-                (*outer).end = (*host).limit;
+                if !Self::has(outer, LEAVING) {
+                    (*outer).end = (*host).limit;
+                }
                 return;
             }
             Self::return_more(this, outer);
@@ -524,7 +526,9 @@ impl KnArena {
                 let base = this.cast::<u8>().wrapping_sub(LEAD).cast::<Segment>();
                 from_heap -= (*base).limit.addr() - base.addr() - FIRST;
                 let host = (*outer).segment;
-                if Segment::spans(host, base.addr()) {
+                if Self::has(outer, LEAVING) {
+                    // Its memory goes as a whole, or back to a mark.
+                } else if Segment::spans(host, base.addr()) {
                     (*outer).end = (*host).limit;
                 } else {
                     Self::note_hole(outer, base);

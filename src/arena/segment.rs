@@ -495,7 +495,10 @@ impl KnArena {
             (*this).at = at;
             (*this).end = (*segment).limit;
             (*this).floor = (*this).floor.min(at);
-            (*this).state &= !HOLED;
+            if Self::has(this, HOLED) {
+                (*this).state &= !HOLED;
+                (*Self::books(this)).hole = null_mut();
+            }
             Self::discharge(this, bytes);
         }
     }
