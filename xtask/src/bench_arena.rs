@@ -5,8 +5,8 @@
 //!   (`benches/arena`) on the same random numbers, after each has proved that what it gives out stays intact.
 //! - Instructions of an operation, processor time as a ratio in one run, the memory held before and after going back to a
 //!   mark and by a mixed workflow. On Cortex-M the instructions of single calls, counted one by one.
-//! - Prints the tables and writes `docs/arena-figures.md`, the targets beside what was measured. What a peer does not have
-//!   is a result with its reason.
+//! - Prints the tables and writes `docs/arena-figures.md`, the targets beside what was measured, and these into README.md.
+//!   What a peer does not have is a result with its reason.
 //! - `cargo xtask counts-arena` guards Knoll's counts in the tests.
 
 mod calls;
@@ -130,6 +130,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if complete {
         report::document(&findings, &util::root().join("docs/arena-figures.md"))?;
+        targets::table(&findings).renew(&util::root().join("README.md"), "make bench-arena")?;
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())
