@@ -39,16 +39,19 @@ fn reports() -> Vec<(KnStatus, usize)> {
 const NAMES: [&CStr; 6] = [c"Small", c"Large", c"Row", c"ActiveSmall", c"ActiveLarge", c"ActiveRow"];
 const FIELDS: [&CStr; FIXED] = [c"one", c"two", c"three"];
 
+static OFFSETS: [u32; FIXED] = [0, WORD as u32, 2 * WORD as u32];
+
+struct FieldNames([*const c_char; FIXED]);
+// SAFETY: names are only read.
+unsafe impl Sync for FieldNames {}
+static FIELD_NAMES: FieldNames = FieldNames([FIELDS[0].as_ptr(), FIELDS[1].as_ptr(), FIELDS[2].as_ptr()]);
+
 struct Kinds {
     types: Vec<KnType>,
-    _offsets: Box<[u32; FIXED]>,
-    _names: Box<[*const c_char; FIXED]>,
 }
 
 impl Kinds {
     fn new() -> Kinds {
-        let offsets = Box::new(std::array::from_fn(|n| (n * WORD) as u32));
-        let names = Box::new(FIELDS.map(CStr::as_ptr));
         let types = (0..6).map(|n| {
             let array = n % 3 == 2;
             let flags = if n >= 3 { KN_TYPE_RESIDENT } else { 0 } | if array { KN_TYPE_ARRAY } else { 0 };
@@ -57,12 +60,12 @@ impl Kinds {
                 size: if n % 3 == 1 { 100 * WORD as u32 } else { (FIXED * WORD) as u32 },
                 flags,
                 ref_count: FIXED as u32,
-                ref_offsets: offsets.as_slice().as_ptr(),
-                ref_names: names.as_slice().as_ptr(),
+                ref_offsets: OFFSETS.as_ptr(),
+                ref_names: FIELD_NAMES.0.as_ptr(),
                 ..KnType::PLAIN
             }
         });
-        Kinds { types: types.collect(), _offsets: offsets, _names: names }
+        Kinds { types: types.collect() }
     }
 }
 
