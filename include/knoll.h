@@ -1850,8 +1850,8 @@ KnStatus kn_fragmentation(KnHeap *heap, KnFragmentation *out);
  *
  * Returns KN_OK, also when `write` took less than it was given, which ends the text early; KN_E_CORRUPT
  * iff the blocks can't be told, and then nothing was written; KN_E_INVALID iff `heap` or `write` is NULL.
- * Cost: O(blocks), some ten times. Ownership: none; allocates nothing; 300 bytes of stack on Cortex-M, and
- * what `write` needs. Threads: exclusive, the process heap too: `write` is called without a lock.
+ * Cost: O(blocks), some ten times. Ownership: none; allocates nothing; 300 bytes of stack on Cortex-M3 and
+ * M4, 350 on M0, and what `write` needs. Threads: exclusive, the process heap too: `write` is called without a lock.
  */
 KnStatus kn_dump_fragmentation(KnHeap *heap, KnWriteFn write, void *context);
 

@@ -111,8 +111,8 @@ pub unsafe extern "C" fn kn_fragmentation(heap: *mut KnHeap, out: *mut KnFragmen
 ///
 /// Returns KN_OK, also when `write` took less than it was given, which ends the text early; KN_E_CORRUPT
 /// iff the blocks can't be told, and then nothing was written; KN_E_INVALID iff `heap` or `write` is NULL.
-/// Cost: O(blocks), some ten times. Ownership: none; allocates nothing; 300 bytes of stack on Cortex-M, and
-/// what `write` needs. Threads: exclusive, the process heap too: `write` is called without a lock.
+/// Cost: O(blocks), some ten times. Ownership: none; allocates nothing; 300 bytes of stack on Cortex-M3 and
+/// M4, 350 on M0, and what `write` needs. Threads: exclusive, the process heap too: `write` is called without a lock.
 ///
 /// # Safety
 /// As kn_heap_fingerprint; `write` may be called with `context` and does not change the heap.

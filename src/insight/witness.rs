@@ -1,7 +1,8 @@
 //! The fragmentation witness: what keeps free memory from being one piece, for programs and for people.
 //!
 //! Guarantees
-//! * Reads only, allocates nothing, works on a full heap, and on Cortex-M needs less than 300 bytes of stack.
+//! * Reads only, allocates nothing, works on a full heap, and on Cortex-M3 and M4 needs 300 bytes of stack, on M0
+//!   350.
 //! * For programs it is JSON of a stable form: docs/witness.md and docs/witness.schema.json say what each
 //!   member is, and `version` changes when one changes its meaning or goes.
 //! * Nothing is written of a heap whose blocks can't be told.
