@@ -101,7 +101,7 @@ pub unsafe extern "C" fn kn_resident_free(heap: *mut KnHeap, block: *mut c_void)
 /// shared, to one in a scope or arena, or to no living cell, or iff a resident block holds an address in
 /// a living cell that is not resident, or in a scope or arena; KN_E_INVALID iff `heap` is NULL. With `write` each such
 /// reference is told in a line, with the chain of fields that leads to it from a resident cell that no other one
-/// holds: "Storage.cache -> Cache[3] -> Entry.owner -> Session: not resident, at 0x20004410". What is before the comma
+/// holds: `Storage.cache -> Cache[3] -> Entry.owner -> Session: not resident, at 0x20004410`. What is before the comma
 /// has no address in it. Stops early when `write` takes less than it is given; without `write` at the first one.
 /// Cost: O(cells and their references + words of blocks x pages); for each line O(cells) for each link of its chain.
 /// Ownership: none; allocates nothing, needs 1 KB of stack. Threads: exclusive; the calling thread's cells.
