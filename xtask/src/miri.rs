@@ -83,11 +83,22 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
     let ops = args.ops.unwrap_or(if args.quick { 160 } else { 4_000 });
     let mut command = program("rustup", ["run", "nightly", "cargo", "miri", "test", "-p", "libknoll"]);
     command.args(["--target", target, "--color", "never"]);
-    for test in ["model", "exhaustion", "faults", "global", "counted_model", "counted_known"] {
+    let tests = [
+        "model",
+        "exhaustion",
+        "faults",
+        "global",
+        "counted_model",
+        "counted_known",
+        "arena_model",
+        "arena_known",
+        "arena_found",
+    ];
+    for test in tests {
         command.args(["--test", test]);
     }
     if !args.quick {
-        command.args(["--lib", "--test", "counted_threads"]);
+        command.args(["--lib", "--test", "counted_threads", "--test", "arena_exhaustion"]);
     }
     command.arg("--");
     if args.filters.is_empty() && args.quick {
@@ -100,6 +111,14 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
             "region_serves",
             "graphs_follow",
             "unruly_destructors_follow",
+            "raw_memory_follows",
+            "unruly_callbacks_follow",
+            "what_was_grown",
+            "a_reset_that_keeps",
+            "escapes_are_promoted",
+            "a_release_that_stores",
+            "nothing_remembers",
+            "a_hole_goes",
         ]);
     }
     command.args(&args.filters);
