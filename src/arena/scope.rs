@@ -458,7 +458,7 @@ impl KnArena {
     ///
     /// # Safety
     /// `this` is the innermost scope of its heap, and no call further up leaves it.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn leave_one(this: *mut Self, report: &mut KnLeaveReport) {
         // SAFETY: the caller's word.
         unsafe {

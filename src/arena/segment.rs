@@ -197,7 +197,10 @@ impl KnArena {
                 0 => round((*this).held / 4).clamp(LEAST_STEP, MOST_STEP),
                 step => round(step.min(MOST)),
             };
-            let mut wanted = step.max(need);
+            // Whole pieces of this size, as many as a step needs: what is left over would be lost.
+            let piece = round(bytes).max(8);
+            let whole = |step: usize| need.max(LEAD + step.saturating_sub(LEAD).div_ceil(piece) * piece);
+            let mut wanted = whole(step);
             let mut grown = Self::take_segment(this, wanted);
             // Where memory ends smaller steps will do, not too small ones at first: each costs a header.
             while !grown && wanted > need {
@@ -375,7 +378,7 @@ impl KnArena {
     ///
     /// # Safety
     /// `this` is an arena that is no more: unsealed, in no list.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn give_all(this: *mut Self) {
         // SAFETY: the blocks are this arena's; each is read before it goes.
         unsafe {
