@@ -12,7 +12,7 @@ fn repeat(operations: &[Op]) {
     // Miri takes a tenth of a second for an operation that is verified.
     let few = if cfg!(miri) { 1 } else { usize::MAX };
     for layout in layouts!().take(few) {
-        for (bytes, cells) in [(24_000, true), (9_000, false), (60_000, true)].into_iter().take(few) {
+        for (bytes, cells) in [(12_000, true), (9_000, false), (24_000, true), (60_000, true)].into_iter().take(few) {
             let setup = Setup {
                 layout,
                 bytes,

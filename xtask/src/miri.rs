@@ -114,11 +114,8 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
             "raw_memory_follows",
             "unruly_callbacks_follow",
             "what_was_grown",
-            "a_reset_that_keeps",
             "escapes_are_promoted",
-            "a_release_that_stores",
             "nothing_remembers",
-            "a_hole_goes",
         ]);
     }
     command.args(&args.filters);

@@ -61,6 +61,10 @@ impl Plan {
     pub fn operations(&self) -> Vec<Op> {
         let mut random = Random::new(self.seed);
         let mut operations = Vec::with_capacity(self.operations + 100);
+        // Short runs have a scope and an arena, too.
+        let [shape, other, ..] = random.bits().to_le_bytes();
+        operations.push(Op::Enter { shape, presize: 500 });
+        operations.push(Op::Create { shape: other, presize: 100 });
         while operations.len() < self.operations {
             phrase(&mut random, &mut operations);
         }
