@@ -51,6 +51,7 @@ impl KnArena {
             }
             let at = (*this).at;
             (*this).at = at.wrapping_add(round(bytes));
+            Self::hide(this);
             at
         }
     }
@@ -106,6 +107,7 @@ impl KnArena {
                     let at = (*this).at.wrapping_add(skip);
                     (*this).at = at.wrapping_add(round(bytes));
                     (*this).slack = (*this).slack.max(align);
+                    Self::hide(this);
                     return at;
                 }
                 if !Self::is_usable(this) || !Self::grow(this, bytes, align) {
@@ -135,6 +137,7 @@ impl KnArena {
                         Self::note_peak(this);
                     }
                     (*this).at = at.wrapping_add(round(bytes));
+                    Self::hide(this);
                     return at;
                 }
             }

@@ -87,6 +87,7 @@ impl KnArena {
                 }
                 // Too far into a very large segment: in another one, if it is the first time.
                 (*this).at = at;
+                Self::hide(this);
                 if again || !Self::grow(this, shape.bytes(), 8) {
                     return null_mut();
                 }

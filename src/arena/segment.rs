@@ -226,6 +226,20 @@ impl KnArena {
         }
     }
 
+    /// Hides from scopes inside what the newest segment has free, if there is a hole for them.
+    ///
+    /// # Safety
+    /// `this` is a living arena.
+    #[inline(always)]
+    pub(super) unsafe fn hide(this: *mut Self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            if Self::has(this, HOLED) {
+                (*this).end = (*this).at;
+            }
+        }
+    }
+
     /// Shows as much of what is hidden from scopes inside as an allocation needs; whether there was so much.
     ///
     /// # Safety
@@ -235,6 +249,14 @@ impl KnArena {
         unsafe {
             if bytes > (*(*this).segment).limit.addr() - (*this).at.addr() {
                 return false;
+            }
+            // A scope that a hook left open may lie there all the same.
+            let mut inner = innermost((*this).source);
+            while !inner.is_null() && inner != this {
+                if (*inner).outer == this && Segment::spans((*this).segment, inner.addr()) {
+                    return false;
+                }
+                inner = (*inner).outer;
             }
             (*this).end = (*this).at.wrapping_add(bytes);
             true
