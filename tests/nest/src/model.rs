@@ -137,6 +137,8 @@ pub struct Nest {
     pub print: u64,
     /// Whether the print is known, or was mixed with the collector's.
     pub sharp: bool,
+    /// A rewind has found stores that bypassed `GC_assign`: the count may be too large from then on.
+    pub loose: bool,
 }
 
 /// A slot of the root range.

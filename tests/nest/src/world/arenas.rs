@@ -21,6 +21,8 @@ use std::ptr::{self, null_mut};
 const SLACK: usize = 700;
 /// What an arena without a presize begins with.
 const BEGIN: usize = 2048;
+/// Bytes of an arena's record that are certainly its own.
+const RECORD: usize = 8 * size_of::<usize>();
 
 impl World {
     /// The statistics of an arena.
@@ -69,6 +71,7 @@ impl World {
             tentatives: Vec::new(),
             print: 0,
             sharp: true,
+            loose: false,
         });
         (aid, config)
     }
@@ -98,11 +101,15 @@ impl World {
             }
             return None;
         }
-        {
+        let claimed = {
             let mut model = self.model.borrow_mut();
             let nest = &mut model.arenas[aid];
             (nest.ptr, nest.alive, nest.print) = (arena, true, print);
             model.scopes.push(aid);
+            model.claim(arena.cast(), RECORD, None, self.is_open())
+        };
+        if let Err(why) = claimed {
+            self.fail(|| format!("the record of a scope: {why}"));
         }
         self.tally.borrow_mut().entered += 1;
         // SAFETY: the arena is alive.
@@ -585,11 +592,10 @@ impl World {
             (marks[index].print, marks[index].sharp)
         };
         if inner_gone {
-            let change = self.print().wrapping_sub(known);
-            for mark in &mut self.model.borrow_mut().arenas[aid].marks {
-                mark.print = mark.print.wrapping_add(change);
-                mark.held = mark.held.min(stats.held);
-            }
+            // What scopes inside held then has gone since.
+            let print = self.print();
+            let mark = &mut self.model.borrow_mut().arenas[aid].marks[index];
+            (mark.print, mark.held, mark.inner) = (print, stats.held, false);
             self.touched.set(false);
             return Some(aid);
         }

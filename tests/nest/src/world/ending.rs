@@ -129,6 +129,10 @@ impl World {
         }
         if ending.fatal {
             let mut model = self.model.borrow_mut();
+            let record: *mut u8 = model.arenas[aid].ptr.cast();
+            if model.arenas[aid].depth > 0 {
+                model.unclaim(record, 1);
+            }
             model.arenas[aid].alive = false;
             model.scopes.retain(|&scope| scope != aid);
         }
@@ -217,6 +221,9 @@ impl World {
             }
         }
         self.tally.borrow_mut().raw_escapes += usize::from(escape.raw);
+        if raw {
+            self.model.borrow_mut().arenas[aid].loose = true;
+        }
         if let Some(ending) = self.endings.borrow_mut().last_mut() {
             ending.found.escapes += 1;
         }
