@@ -393,7 +393,9 @@ typedef struct KnArenaConfig {
   const char *name;
   /** Bytes taken from the heap at once, in one piece. */
   size_t presize;
-  /** The most bytes that the arena and the scopes in it may hold; 0: no limit. */
+  /**
+   * The most bytes that the arena and the scopes in it may hold, rounded up to 8; 0: no limit.
+   */
   size_t budget;
   /** Bytes held at which `on_soft` is told; 0: never. */
   size_t soft;

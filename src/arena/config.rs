@@ -57,7 +57,7 @@ pub struct KnArenaConfig {
     pub name: *const c_char,
     /// Bytes taken from the heap at once, in one piece.
     pub presize: usize,
-    /// The most bytes that the arena and the scopes in it may hold; 0: no limit.
+    /// The most bytes that the arena and the scopes in it may hold, rounded up to 8; 0: no limit.
     pub budget: usize,
     /// Bytes held at which `on_soft` is told; 0: never.
     pub soft: usize,

@@ -45,6 +45,8 @@ struct Holder {
     dead: bool,
     /// Its words need not be references.
     raw: bool,
+    /// Named words: whether GC_assign stored what is there, and counted it, nobody knows.
+    named: bool,
 }
 
 type Visit<'a> = &'a mut dyn FnMut(Holder, *mut *mut u8);
@@ -102,7 +104,7 @@ impl KnArena {
                 let address = slot.cast::<usize>().read();
                 if address != 0 && tail.spans(this, address) && !tail.spans(this, slot.addr()) {
                     let kind = named(name);
-                    visit(Holder { at: start, kind, field: core::ptr::null(), dead: false, raw }, slot);
+                    visit(Holder { at: start, kind, field: core::ptr::null(), dead: false, raw, named: !raw }, slot);
                 }
             }
         }
@@ -122,7 +124,10 @@ impl KnArena {
                 let child = slot.read();
                 if !child.is_null() && tail.spans(this, child.addr()) {
                     let field = field_name(kind, slot.addr().wrapping_sub(object.addr()));
-                    visit(Holder { at: object, kind: named((*kind).name), field, dead, raw: false }, slot);
+                    visit(
+                        Holder { at: object, kind: named((*kind).name), field, dead, raw: false, named: false },
+                        slot,
+                    );
                 }
             };
             scoped::each_outside(heap, &mut look);
@@ -356,8 +361,10 @@ impl KnArena {
                     slot.write(null_mut());
                     return;
                 }
-                // Those that nobody counted lie in the arena, before what ends.
-                found += usize::from(!holder.raw && !Self::has_inside(this, slot.addr()));
+                // Nobody counted those in the arena, before what ends. One too many makes leaving look, one too few
+                // would not.
+                let counted = !holder.raw && !holder.named && !Self::has_inside(this, slot.addr());
+                found += usize::from(counted);
                 let mut action = if holder.raw { KN_ESCAPE_TELL } else { policy };
                 if action == KN_ESCAPE_REFUSE {
                     // It could not be refused any more: unwinding, rewinding, resetting.

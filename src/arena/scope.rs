@@ -23,7 +23,7 @@ use core::ptr::null_mut;
 use super::arena::{innermost, set_innermost, CARVED, HOLED, LEAVING, SCOPE, WHOLE};
 use super::config::{KnArenaConfig, KnLeaveReport, FLAGS, KN_ARENA_CHECK_LEAVE, KN_ARENA_FIXED, KN_ESCAPE_REFUSE};
 use super::end::Tail;
-use super::segment::{round, Segment, FIRST, LEAD};
+use super::segment::{budget, round, Segment, FIRST, LEAD};
 use super::KnArena;
 use crate::heap::{KnHeap, KnStatus};
 use crate::memory::Source;
@@ -40,10 +40,10 @@ pub(super) fn flaw(config: &KnArenaConfig) -> Option<KnStatus> {
     if config.flags & !FLAGS != 0 || config.policy > KN_ESCAPE_REFUSE {
         return Some(KnStatus::Invalid);
     }
-    if config.budget != 0 && config.presize > config.budget {
-        return Some(KnStatus::Budget);
+    if config.presize > isize::MAX as usize / 2 {
+        return Some(if config.budget != 0 { KnStatus::Budget } else { KnStatus::NoMemory });
     }
-    (config.presize > isize::MAX as usize / 2).then_some(KnStatus::NoMemory)
+    (config.budget != 0 && config.presize > budget(config.budget)).then_some(KnStatus::Budget)
 }
 
 /// Bytes that an arena begins with.
@@ -53,7 +53,7 @@ pub(super) fn beginning(config: &KnArenaConfig) -> usize {
     }
     match config.budget {
         0 => BEGIN,
-        budget => BEGIN.min(budget & !7),
+        bytes => BEGIN.min(budget(bytes)),
     }
 }
 
@@ -136,7 +136,7 @@ impl KnArena {
             let most = if (*config).flags & KN_ARENA_FIXED != 0 {
                 round((*config).presize)
             } else if (*config).budget != 0 {
-                (*config).budget & !7
+                budget((*config).budget)
             } else {
                 room
             };

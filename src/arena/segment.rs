@@ -67,6 +67,11 @@ pub(super) fn round(bytes: usize) -> usize {
     (bytes + 7) & !7
 }
 
+/// A budget, which is counted in multiples of 8.
+pub(super) fn budget(bytes: usize) -> usize {
+    round(bytes.min(MOST))
+}
+
 impl Segment {
     /// Where its data begins, the arena's record excluded.
     ///
