@@ -22,7 +22,7 @@ use core::ptr::null_mut;
 use super::config::KnArenaConfig;
 use super::end::KnCleanup;
 use super::keep::{KnTentative, KnWeakSlot};
-use super::segment::{budget, Segment};
+use super::segment::Segment;
 use crate::heap::KnHeap;
 use crate::memory::Source;
 use crate::port::Callback;
@@ -143,9 +143,6 @@ impl KnArena {
         unsafe {
             core::ptr::copy_nonoverlapping(config, &raw mut (*this).config, 1);
             (*this).flags = (*config).flags;
-            if (*config).budget != 0 {
-                (*this).config.budget = budget((*config).budget);
-            }
             (*this).seal = this.addr() ^ SEAL;
             (*this).state = state;
             (*this).floor = null_mut();

@@ -102,6 +102,7 @@ impl KnArena {
             let outer = innermost(source);
             if !outer.is_null() && (*outer).state & (HOLED | LEAVING) == HOLED {
                 if let Some(scope) = Self::carve_hole(outer, source, config, FIRST + bytes) {
+                    (*scope).config.budget = budget((*config).budget);
                     out.write(scope);
                     return KnStatus::Ok;
                 }
@@ -117,6 +118,7 @@ impl KnArena {
             };
             match entered {
                 Ok(scope) => {
+                    (*scope).config.budget = budget((*config).budget);
                     out.write(scope);
                     KnStatus::Ok
                 }

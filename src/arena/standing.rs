@@ -16,7 +16,7 @@ use core::ptr::null_mut;
 use super::arena::{hold, let_go, LEAVING, SCOPE, WHOLE};
 use super::config::{KnArenaConfig, KnLeaveReport, KN_RESET_FREE, KN_RESET_KEEP};
 use super::scope::{beginning, flaw};
-use super::segment::{FIRST, LEAD};
+use super::segment::{budget, FIRST, LEAD};
 use super::KnArena;
 use crate::heap::{KnHeap, KnStatus};
 use crate::memory::Source;
@@ -41,6 +41,7 @@ impl KnArena {
             let this = start.wrapping_add(LEAD).cast::<KnArena>();
             Self::found(this, source, config, 0);
             Self::begin(this, start.cast(), start.wrapping_add(FIRST + bytes), true);
+            (*this).config.budget = budget(config.budget);
             hold(source, &raw mut (*this).link);
             this
         }
