@@ -278,7 +278,8 @@ fn inner_scopes_do_not_evade_a_budget() {
         assert!(ground.stats(outer).held <= 10_000);
         assert!(given <= 10_000);
     }
-    assert!(given >= 8_000, "{given} bytes of a budget of 10,000");
+    // In steps of 256 bytes a segment may hold one allocation of 200.
+    assert!(given >= 7_000, "{given} bytes of a budget of 10,000");
     let stats = ground.stats(inner);
     assert_eq!((stats.refused, text(stats.refused_by)), (1, "outer"));
     // Whoever wants to enter with more is refused at once, and nothing changes.
@@ -302,13 +303,17 @@ fn a_tiny_budget_is_an_answer() {
             Ok(arena) => {
                 while !alloc(arena, 8).is_null() {}
                 let stats = ground.stats(arena);
-                assert!(stats.held <= budget && stats.refused > 0, "{} bytes held of {budget}", stats.held);
+                assert!(
+                    stats.held <= budget.next_multiple_of(8) && stats.refused > 0,
+                    "{} bytes held of {budget}",
+                    stats.held
+                );
                 ground.leave(arena);
             }
             Err(status) => assert_eq!(status, KnStatus::Budget),
         }
         assert_eq!(ground.print(), print);
-        let status = ground.try_enter(&KnArenaConfig { presize: budget + 1, ..config });
+        let status = ground.try_enter(&KnArenaConfig { presize: budget + 8, ..config });
         assert_eq!(status, Err(KnStatus::Budget));
     }
     assert_eq!(ground.try_enter(&KnArenaConfig { presize: ground.bytes(), ..named(c"all") }), Err(KnStatus::NoMemory));

@@ -137,7 +137,8 @@ pub struct Nest {
     pub print: u64,
     /// Whether the print is known, or was mixed with the collector's.
     pub sharp: bool,
-    /// A rewind has found stores that bypassed `GC_assign`: the count may be too large from then on.
+    /// A rewind has found references in named roots, which may have bypassed `GC_assign`: it does not count
+    /// them back, so the count may be too large from then on.
     pub loose: bool,
 }
 

@@ -22,7 +22,7 @@ const SLACK: usize = 700;
 /// What an arena without a presize begins with.
 const BEGIN: usize = 2048;
 /// Bytes of an arena's record that are certainly its own.
-const RECORD: usize = 8 * size_of::<usize>();
+const RECORD: usize = size_of::<[usize; 8]>();
 
 impl World {
     /// The statistics of an arena.

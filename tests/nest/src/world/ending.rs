@@ -221,7 +221,7 @@ impl World {
             }
         }
         self.tally.borrow_mut().raw_escapes += usize::from(escape.raw);
-        if raw {
+        if matches!(holder, Holder::Root(_)) {
             self.model.borrow_mut().arenas[aid].loose = true;
         }
         if let Some(ending) = self.endings.borrow_mut().last_mut() {

@@ -136,7 +136,12 @@ impl World {
             })
             .sum();
         let (used, peak, held) = (stats.used, stats.peak, stats.held);
-        if used < live || peak < used || nest.budget > 0 && held > nest.budget || stats.depth != nest.depth {
+        if used < live
+            || peak < used
+            || held > stats.budget && stats.budget > 0
+            || stats.budget != nest.budget.next_multiple_of(8)
+            || stats.depth != nest.depth
+        {
             return Err(format!(
                 "arena {aid} at depth {}: {live} live, used {used}, peak {peak}, held {held}, budget {}",
                 stats.depth, nest.budget
