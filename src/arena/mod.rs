@@ -19,6 +19,7 @@
 //!   config.rs    what the program says and is told
 //!   arena.rs     the record, and the lists of a heap's arenas
 //!   segment.rs   memory: taken, grown, given back; budgets
+//!   back.rs      memory given back
 //!   allocate.rs  allocating, resizing, text
 //!   scope.rs     enter, leave, unwind
 //!   standing.rs  create, reset, destroy
@@ -39,6 +40,7 @@ mod allocate;
 pub(crate) mod always;
 #[allow(clippy::module_inception)]
 mod arena;
+mod back;
 #[cfg(feature = "counted")]
 mod cells;
 mod config;
