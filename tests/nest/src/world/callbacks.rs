@@ -119,8 +119,12 @@ impl World {
         if before {
             return self.fail(|| self.name(id, "was destroyed twice"));
         }
-        // A collection takes away what garbage refers to outside before it is destroyed.
-        self.check_fields_or(id, |child| home == Home::Outside && self.model.borrow().is_outside(child));
+        // A collection takes away what garbage refers to outside before it is destroyed; the end of an arena
+        // what dead cells that wait refer to in it.
+        self.check_fields_or(id, |child| {
+            let of = self.model.borrow().nodes[child].home;
+            home == Home::Outside && !matches!(of, Home::In(aid) if !self.is_ending(aid))
+        });
         self.model.borrow_mut().nodes[id].destroyed = true;
         match home {
             Home::Outside => {
