@@ -98,7 +98,10 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
         command.args(["--test", test]);
     }
     if !args.quick {
-        command.args(["--lib", "--test", "counted_threads", "--test", "arena_exhaustion"]);
+        command.arg("--lib");
+        for test in ["counted_threads", "arena_exhaustion", "resident_model", "witness"] {
+            command.args(["--test", test]);
+        }
     }
     command.arg("--");
     if args.filters.is_empty() && args.quick {
