@@ -184,19 +184,13 @@ impl KnArena {
         bytes
     }
 
-    /// Whether an address lies in what the arena has in use, or in a scope that lies in its memory.
+    /// Whether an address lies in the arena's memory, or in a scope that lies there.
     ///
     /// # Safety
     /// `this` is null or an arena's memory.
     pub unsafe fn contains(this: *const Self, address: *const u8) -> bool {
         // SAFETY: the caller's word.
-        unsafe {
-            if !Self::is_alive(this) || !Self::spans(this, null_mut(), null_mut(), address.addr()) {
-                return false;
-            }
-            // In the newest segment only what was allocated counts; a scope in its rest is inside too.
-            true
-        }
+        unsafe { Self::is_alive(this) && Self::spans(this, null_mut(), null_mut(), address.addr()) }
     }
 
     /// The innermost open scope of a heap, or null.

@@ -1,7 +1,8 @@
 //! References from outside into an arena that ends: found, told, and dealt with.
 //!
 //! Guarantees
-//! * Nothing is looked for when GC_assign counted none, unless KN_ARENA_CHECK_LEAVE asks for it.
+//! * Nothing is looked for when GC_assign counted none, unless KN_ARENA_CHECK_LEAVE asks for it, or a part of an
+//!   arena ends whose older cells may refer to it.
 //! * Looked at are: the slots of all counted cells of the heap, of the cells of its other arenas, and of named
 //!   roots; with KN_ARENA_CHECK_LEAVE also every word of resident blocks. A slot that is dealt with does not
 //!   refer into the arena any more.
