@@ -253,7 +253,13 @@ const HOST: &[Configuration] = &[
     Configuration {
         name: "Valgrind",
         flags: &["-O1", "-DKNOLL_UNDER_VALGRIND"],
-        under: &["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full"],
+        under: &[
+            "valgrind",
+            "--quiet",
+            "--error-exitcode=99",
+            "--leak-check=full",
+            "--suppressions=c_tests/valgrind.supp",
+        ],
         ..PLAIN
     },
 ];
