@@ -257,7 +257,7 @@ impl KnArena {
                 held: (*this).held,
                 presize: (*this).config.presize,
                 budget: (*this).config.budget,
-                suggested: round(peak) + (*this).slack,
+                suggested: Self::suggestion(this),
                 blocks: (*this).blocks,
                 escapes: (*Self::books(this)).escapes,
                 refused: (*Self::books(this)).refused,

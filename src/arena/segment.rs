@@ -148,6 +148,24 @@ impl KnArena {
         }
     }
 
+    /// A presize with which the same work needs one block: what alignment wastes may change where segments
+    /// began, and where the memory lies.
+    ///
+    /// # Safety
+    /// As [`KnArena::used`].
+    pub(super) unsafe fn suggestion(this: *const Self) -> usize {
+        // SAFETY: the caller's word; segments are alive.
+        unsafe {
+            let mut bytes = round(Self::most(this));
+            let mut segment = (*this).segment;
+            while (*this).slack != 0 && !segment.is_null() {
+                bytes += (*this).slack;
+                segment = (*segment).older;
+            }
+            bytes
+        }
+    }
+
     /// Leaves the segment that is open, for another one.
     ///
     /// # Safety
