@@ -257,7 +257,7 @@ impl KnArena {
                 held: (*this).held,
                 presize: (*this).config.presize,
                 budget: (*this).config.budget,
-                suggested: Self::suggestion(this),
+                suggested: round(peak) + Self::waste(this),
                 blocks: (*this).blocks,
                 escapes: (*Self::books(this)).escapes,
                 refused: (*Self::books(this)).refused,

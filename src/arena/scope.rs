@@ -471,7 +471,7 @@ impl KnArena {
                 Self::end_whole(this, report);
             }
             report.peak = Self::most(this);
-            report.suggested = Self::suggestion(this);
+            report.suggested = round(report.peak) + Self::waste(this);
             Self::go(this);
         }
     }

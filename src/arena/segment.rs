@@ -148,22 +148,35 @@ impl KnArena {
         }
     }
 
-    /// A presize with which the same work needs one block: what alignment wastes may change where segments
-    /// began, and where the memory lies.
+    /// What alignment may waste more, if the same work is done in one block: it changes where segments begin.
     ///
     /// # Safety
     /// As [`KnArena::used`].
-    pub(super) unsafe fn suggestion(this: *const Self) -> usize {
-        // SAFETY: the caller's word; segments are alive.
+    #[inline(always)]
+    pub(super) unsafe fn waste(this: *const Self) -> usize {
+        // SAFETY: the caller's word.
         unsafe {
-            let mut bytes = round(Self::most(this));
+            if (*this).slack == 0 {
+                return 0;
+            }
+            Self::waste_of_segments(this)
+        }
+    }
+
+    /// # Safety
+    /// As [`KnArena::used`].
+    #[cold]
+    unsafe fn waste_of_segments(this: *const Self) -> usize {
+        let mut bytes = 0;
+        // SAFETY: segments are alive.
+        unsafe {
             let mut segment = (*this).segment;
-            while (*this).slack != 0 && !segment.is_null() {
+            while !segment.is_null() {
                 bytes += (*this).slack;
                 segment = (*segment).older;
             }
-            bytes
         }
+        bytes
     }
 
     /// Leaves the segment that is open, for another one.
