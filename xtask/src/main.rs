@@ -8,6 +8,7 @@ mod bench_arena;
 mod bench_counted;
 mod c_tests;
 mod dist;
+mod fixture;
 mod fuzz;
 mod grain;
 mod header;

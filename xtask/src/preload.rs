@@ -11,10 +11,11 @@
 //!   loads libknoll.so when its threads run already.
 //! - A program that this machine lacks is named and counts as a failure.
 
-use crate::util::{self, announce, capture, note, program, root, run as run_aloud, work_dir, Tally};
+use crate::fixture::{compile, compile_with, is_fair, outcomes, output, record_all, success};
+use crate::util::{self, announce, capture, note, program, work_dir, Tally};
 use anyhow::{bail, Context, Result};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::time::Instant;
 
 /// Options of `cargo xtask preload`.
@@ -27,9 +28,6 @@ pub struct Args {
     #[arg(long, default_value_t = 2)]
     stress: u32,
 }
-
-/// A run that lasts longer is a deadlock.
-const LIMIT: &str = "300";
 
 /// A program to run with and without Knoll.
 struct Case {
@@ -232,64 +230,6 @@ pub fn run(args: Args) -> Result<()> {
     tally.finish()
 }
 
-/// Notes the checks of a fixture, or why it did not come to its end.
-fn record_all(tally: &mut Tally, fixture: &str, checks: Result<Vec<(String, Result<()>)>>) {
-    match checks {
-        Ok(checks) => checks.into_iter().for_each(|(name, outcome)| tally.record(name, outcome)),
-        Err(error) => tally.record(fixture, Err(error)),
-    }
-}
-
-/// Compiles a fixture and returns the program's path.
-fn compile(name: &str, work: &Path) -> Result<PathBuf> {
-    compile_with(name, work, "libc", None)
-}
-
-/// Compiles a fixture under a name that says on what, and links it with Knoll if `library` is given.
-fn compile_with(name: &str, work: &Path, on: &str, library: Option<&Path>) -> Result<PathBuf> {
-    let source = root().join("xtask/fixtures").join(name).with_extension("c");
-    let out = work.join(format!("{name}-{on}"));
-    let flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread", "-o"];
-    let mut command = program("cc", flags);
-    command.arg(&out).arg("-I").arg(root().join("include")).arg(source).arg("-ldl");
-    if let Some(library) = library {
-        let directory = library.parent().context("a library lies in a directory")?;
-        command.arg(library).arg(format!("-Wl,-rpath,{}", directory.display()));
-    }
-    run_aloud(&mut command)?;
-    Ok(out)
-}
-
-/// Runs a command under a time limit, on Knoll if `library` is given.
-fn output(command: &Command, library: Option<&Path>) -> Result<Output> {
-    let mut limited = program("timeout", ["--signal=KILL", LIMIT]);
-    limited.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    if let Some(directory) = command.get_current_dir() {
-        limited.current_dir(directory);
-    }
-    match library {
-        Some(library) => limited.env("LD_PRELOAD", library),
-        None => limited.env_remove("LD_PRELOAD"),
-    };
-    limited.env("LC_ALL", "C").stdin(Stdio::null());
-    limited.output().with_context(|| format!("cannot run {}", util::display(&limited)))
-}
-
-/// Exit status 0 and what was printed; an error shows both streams.
-fn success(output: Output) -> Result<String> {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(text)
-}
-
 /// Both runs of a case, each in an empty directory of the same name, must look the same.
 fn compare(case: &Case, library: &Path, work: &Path) -> Result<()> {
     for needed in case.needs {
@@ -376,34 +316,6 @@ fn last_words(conform: &Path, library: &Path) -> Result<()> {
         bail!("{}: {told}", output.status);
     }
     note(told.trim());
-    Ok(())
-}
-
-/// The checks that a fixture does, as it names them, and how they went.
-fn outcomes(fixture: &Path, arguments: &[&Path], library: Option<&Path>) -> Result<Vec<(String, Result<()>)>> {
-    let output = output(&program(fixture, arguments), library)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let mut checks = Vec::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix("ok ") {
-            checks.push((name.to_owned(), Ok(())));
-        } else if let Some(name) = line.strip_prefix("FAILED ") {
-            checks.push((name.to_owned(), Err(anyhow::anyhow!("see xtask/fixtures\n{told}"))));
-        }
-    }
-    let failed = checks.iter().filter(|(_, outcome)| outcome.is_err()).count();
-    if !text.ends_with(&format!("{failed} failed\n")) {
-        bail!("stopped in the middle: {}\n{text}{told}", output.status);
-    }
-    Ok(checks)
-}
-
-/// All checks of a fixture pass on libc's own malloc.
-fn is_fair(fixture: &Path) -> Result<()> {
-    for (name, outcome) in outcomes(fixture, &[], None)? {
-        outcome.with_context(|| format!("on libc's malloc, so the check is not fair: {name}"))?;
-    }
     Ok(())
 }
 
