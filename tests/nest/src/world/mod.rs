@@ -22,6 +22,7 @@ mod arenas;
 mod callbacks;
 mod cells;
 mod ending;
+mod memory;
 mod verify;
 
 use crate::kinds::{Descriptors, COUNT, KINDS};
