@@ -10,9 +10,10 @@
  */
 #include "knoll.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#define FAULTS "faults.h"
+#include "choose.h"
 
 enum { ALIGNMENT = 2 * sizeof(void *), LEAST_HEAP = 256, MARK_USED = 0x55AA, MARK_FREE = 0x33CC, MARK_END = 0x0FF0 };
 
@@ -39,41 +40,10 @@ struct KnHeap {
 static KnHeap *default_heap;
 static void (*error_hook)(KnStatus, const void *, const char *);
 
-/* ---- Faults ---- */
-
-static const char *const fault_names[] = {
-#define FAULT(name, what) #name,
-#include "faults.h"
-#undef FAULT
-};
-
-typedef enum Fault {
-#define FAULT(name, what) FAULT_##name,
-#include "faults.h"
-#undef FAULT
-    FAULT_COUNT
-} Fault;
-
-static bool has_fault(Fault fault) {
-    static int chosen = -1;
-    if (chosen < 0) {
-        const char *wanted = getenv("KNOLL_FAULT");
-        chosen = 0;
-        while (chosen < FAULT_COUNT && (wanted == NULL || strcmp(wanted, fault_names[chosen]) != 0)) {
-            chosen++;
-        }
-        if (wanted != NULL && chosen == FAULT_COUNT) {
-            fprintf(stderr, "no such fault: %s\n", wanted);
-            exit(2);
-        }
-    }
-    return chosen == (int)fault;
-}
-
 static void report(KnStatus status, const void *where, const char *what) {
     if (error_hook != NULL) {
-        error_hook(has_fault(FAULT_wrong_status) ? KN_E_INVALID : status, where, what);
-        if (has_fault(FAULT_reports_twice)) {
+        error_hook(has(FAULT_wrong_status) ? KN_E_INVALID : status, where, what);
+        if (has(FAULT_reports_twice)) {
             error_hook(status, where, what);
         }
     }
@@ -139,7 +109,7 @@ static Header *first_block(const Region *region) {
 
 static void merge(Region *region) {
     Header *block = first_block(region);
-    if (has_fault(FAULT_no_merge)) {
+    if (has(FAULT_no_merge)) {
         return;
     }
     while (block != NULL) {
@@ -182,7 +152,7 @@ static bool lies_in_free_block(const KnHeap *heap, const void *at) {
 
 static size_t rounded(size_t bytes) {
     size_t least = bytes == 0 ? 1 : bytes;
-    if (has_fault(FAULT_overlap) && least > 32) {
+    if (has(FAULT_overlap) && least > 32) {
         least -= 16;
     }
     return (least + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -194,7 +164,7 @@ static size_t used_bytes(const KnHeap *heap) {
     for (region = heap->regions; region != NULL; region = region->next) {
         Header *block;
         for (block = first_block(region); block != NULL; block = next_block(region, block)) {
-            if (has_mark(block, MARK_USED) && !(has_fault(FAULT_used_miscounted) && block->bytes > 256)) {
+            if (has_mark(block, MARK_USED) && !(has(FAULT_used_miscounted) && block->bytes > 256)) {
                 used += block->bytes + sizeof *block;
             }
         }
@@ -212,7 +182,7 @@ const char *kn_status_str(KnStatus status) {
     static const char *const names[] = {"ok",           "invalid", "no memory", "double free", "foreign pointer",
                                         "heap corrupt", "order",   "unsupported"};
     size_t index = (size_t)-(ptrdiff_t)status;
-    if (has_fault(FAULT_no_names)) {
+    if (has(FAULT_no_names)) {
         return names[0];
     }
     return index < sizeof names / sizeof names[0] ? names[index] : "unknown status";
@@ -223,7 +193,7 @@ void kn_on_error(void (*hook)(KnStatus, const void *, const char *)) {
 }
 
 static bool layout_is_known(const KnHeapConfig *config) {
-    return config == NULL || has_fault(FAULT_bad_layout_taken) ||
+    return config == NULL || has(FAULT_bad_layout_taken) ||
            (config->layout >= KN_LAYOUT_AUTO && config->layout <= KN_LAYOUT_WIDE);
 }
 
@@ -231,7 +201,7 @@ static bool layout_is_known(const KnHeapConfig *config) {
 static void *lay_out(void *memory, size_t bytes, size_t control, Header **first, Header **end) {
     uint8_t *start = memory;
     uint8_t *stop = start + bytes;
-    size_t least = has_fault(FAULT_small_heap_refused) ? 2048 : LEAST_HEAP;
+    size_t least = has(FAULT_small_heap_refused) ? 2048 : LEAST_HEAP;
     size_t shift = (ALIGNMENT - (uintptr_t)start % ALIGNMENT) % ALIGNMENT;
 
     if (memory == NULL || bytes < least + shift) {
@@ -240,19 +210,19 @@ static void *lay_out(void *memory, size_t bytes, size_t control, Header **first,
     start += shift;
     stop -= (uintptr_t)stop % ALIGNMENT;
     *first = (Header *)(void *)(start + (control + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    if (has_fault(FAULT_misaligned_region) && shift != 0) {
+    if (has(FAULT_misaligned_region) && shift != 0) {
         *first = (Header *)(void *)((uint8_t *)*first + 4);
     }
     *end = (Header *)(void *)(stop - sizeof **end);
-    if (has_fault(FAULT_misaligned_region) && shift != 0) {
+    if (has(FAULT_misaligned_region) && shift != 0) {
         *end = (Header *)(void *)((uint8_t *)*end - ALIGNMENT + 4);
     }
     set(*end, 0, MARK_END);
     set(*first, (size_t)((uint8_t *)*end - payload(*first)), MARK_FREE);
-    if (has_fault(FAULT_writes_past_end)) {
+    if (has(FAULT_writes_past_end)) {
         ((uint8_t *)memory)[bytes] ^= 0xFF;
     }
-    if (has_fault(FAULT_writes_before_start)) {
+    if (has(FAULT_writes_before_start)) {
         ((uint8_t *)memory)[-1] ^= 0xFF;
     }
     return start;
@@ -284,12 +254,12 @@ KnStatus kn_heap_add_region_with(KnHeap *heap, void *memory, size_t bytes, const
     if (heap == NULL || memory == NULL || !layout_is_known(config)) {
         return KN_E_INVALID;
     }
-    if (has_fault(FAULT_region_ignored)) {
+    if (has(FAULT_region_ignored)) {
         return KN_OK;
     }
     region = lay_out(memory, bytes, sizeof *region, &first, &end);
     if (region == NULL) {
-        return has_fault(FAULT_tiny_region_taken) ? KN_OK : KN_E_INVALID;
+        return has(FAULT_tiny_region_taken) ? KN_OK : KN_E_INVALID;
     }
     region->first = first;
     region->end = end;
@@ -335,10 +305,10 @@ static void *allocate(KnHeap *heap, size_t alignment, size_t bytes, bool from_to
     Header *chosen = NULL;
     uint8_t *chosen_at = NULL;
 
-    if (heap == NULL || (bytes > SIZE_MAX / 2 && !has_fault(FAULT_size_wraps))) {
+    if (heap == NULL || (bytes > SIZE_MAX / 2 && !has(FAULT_size_wraps))) {
         return NULL;
     }
-    if (has_fault(FAULT_always_full) && ++heap->calls % 7 == 0) {
+    if (has(FAULT_always_full) && ++heap->calls % 7 == 0) {
         return NULL;
     }
     for (region = heap->regions; region != NULL; region = region->next) {
@@ -371,35 +341,35 @@ static void *allocate(KnHeap *heap, size_t alignment, size_t bytes, bool from_to
             return carve(heap, chosen, chosen_at, wanted);
         }
     }
-    return has_fault(FAULT_never_full) && bytes < 4096 ? last : NULL;
+    return has(FAULT_never_full) && bytes < 4096 ? last : NULL;
 }
 
 void *kn_heap_malloc(KnHeap *heap, size_t bytes) {
-    return bytes == 0 && has_fault(FAULT_zero_is_null) ? NULL : allocate(heap, 1, bytes, false);
+    return bytes == 0 && has(FAULT_zero_is_null) ? NULL : allocate(heap, 1, bytes, false);
 }
 
 void *kn_heap_malloc_top(KnHeap *heap, size_t bytes) {
-    return allocate(heap, 1, bytes, !has_fault(FAULT_top_is_bottom));
+    return allocate(heap, 1, bytes, !has(FAULT_top_is_bottom));
 }
 
 void *kn_heap_calloc(KnHeap *heap, size_t count, size_t bytes) {
     void *block;
-    if (bytes != 0 && count > SIZE_MAX / bytes && !has_fault(FAULT_calloc_wraps)) {
+    if (bytes != 0 && count > SIZE_MAX / bytes && !has(FAULT_calloc_wraps)) {
         return NULL;
     }
     block = kn_heap_malloc(heap, count * bytes);
-    if (block != NULL && !has_fault(FAULT_calloc_dirty)) {
+    if (block != NULL && !has(FAULT_calloc_dirty)) {
         memset(block, 0, count * bytes);
     }
     return block;
 }
 
 void *kn_heap_aligned_alloc(KnHeap *heap, size_t alignment, size_t bytes) {
-    if (has_fault(FAULT_ignore_alignment)) {
+    if (has(FAULT_ignore_alignment)) {
         return allocate(heap, 1, bytes, false);
     }
     if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
-        return has_fault(FAULT_accept_bad_alignment) ? allocate(heap, 1, bytes, false) : NULL;
+        return has(FAULT_accept_bad_alignment) ? allocate(heap, 1, bytes, false) : NULL;
     }
     return allocate(heap, alignment, bytes, false);
 }
@@ -411,16 +381,16 @@ static Header *checked(KnHeap *heap, const void *at, Region **where) {
     Header *block = find(heap, at, where);
     if (block == NULL || !has_mark(block, MARK_USED)) {
         bool freed = block != NULL || lies_in_free_block(heap, at);
-        if (freed ? !has_fault(FAULT_misses_double_free) : !has_fault(FAULT_misses_foreign)) {
+        if (freed ? !has(FAULT_misses_double_free) : !has(FAULT_misses_foreign)) {
             report(freed ? KN_E_DOUBLE_FREE : KN_E_FOREIGN, at, freed ? "double free" : "not a block of this heap");
         }
-        if (has_fault(FAULT_breaks_on_error) && first_block(heap->regions) != NULL) {
+        if (has(FAULT_breaks_on_error) && first_block(heap->regions) != NULL) {
             set(heap->regions->first, heap->regions->first->bytes, MARK_FREE);
         }
         return NULL;
     }
     if (!region_is_intact(*where)) {
-        if (!has_fault(FAULT_misses_overflow)) {
+        if (!has(FAULT_misses_overflow)) {
             report(KN_E_CORRUPT, at, "a block was overrun");
             return NULL;
         }
@@ -431,19 +401,19 @@ static Header *checked(KnHeap *heap, const void *at, Region **where) {
 void kn_heap_free(KnHeap *heap, void *at) {
     Region *region = NULL;
     Header *block;
-    if (at == NULL && has_fault(FAULT_free_null_reports)) {
+    if (at == NULL && has(FAULT_free_null_reports)) {
         report(KN_E_FOREIGN, at, "NULL freed");
     }
-    if (heap == NULL || at == NULL || has_fault(FAULT_free_leaks)) {
+    if (heap == NULL || at == NULL || has(FAULT_free_leaks)) {
         return;
     }
     block = checked(heap, at, &region);
-    if (block == NULL || (has_fault(FAULT_second_region_only_once) && region != heap->regions)) {
+    if (block == NULL || (has(FAULT_second_region_only_once) && region != heap->regions)) {
         return;
     }
     set(block, block->bytes, MARK_FREE);
     merge(region);
-    if (has_fault(FAULT_peak_forgets)) {
+    if (has(FAULT_peak_forgets)) {
         heap->peak = used_bytes(heap);
     }
 }
@@ -479,7 +449,7 @@ static void *resize(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
     size_t old_bytes;
     void *moved;
 
-    if (heap == NULL || (bytes > SIZE_MAX / 2 && !has_fault(FAULT_size_wraps))) {
+    if (heap == NULL || (bytes > SIZE_MAX / 2 && !has(FAULT_size_wraps))) {
         return NULL;
     }
     block = checked(heap, at, &region);
@@ -488,9 +458,9 @@ static void *resize(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
     }
     old_bytes = block->bytes;
     next = next_block(region, block);
-    if (!has_fault(FAULT_realloc_always_moves)) {
+    if (!has(FAULT_realloc_always_moves)) {
         size_t room = old_bytes + (next != NULL && has_mark(next, MARK_FREE) ? sizeof *next + next->bytes : 0);
-        if (wanted <= old_bytes && has_fault(FAULT_shrink_keeps_all)) {
+        if (wanted <= old_bytes && has(FAULT_shrink_keeps_all)) {
             return at;
         }
         if (wanted <= room && (uintptr_t)at % alignment == 0) {
@@ -500,22 +470,22 @@ static void *resize(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
             return moved;
         }
     }
-    moved = allocate(heap, has_fault(FAULT_realloc_forgets_alignment) ? 1 : alignment, bytes, false);
-    if (moved == NULL && !has_fault(FAULT_realloc_not_left)) {
+    moved = allocate(heap, has(FAULT_realloc_forgets_alignment) ? 1 : alignment, bytes, false);
+    if (moved == NULL && !has(FAULT_realloc_not_left)) {
         moved = slide_left(heap, region, block, alignment, wanted);
         if (moved != NULL) {
             return moved;
         }
     }
     if (moved == NULL) {
-        if (has_fault(FAULT_realloc_frees_on_failure)) {
+        if (has(FAULT_realloc_frees_on_failure)) {
             kn_heap_free(heap, at);
         }
         return NULL;
     }
-    if (!has_fault(FAULT_realloc_loses)) {
+    if (!has(FAULT_realloc_loses)) {
         size_t copied = old_bytes < bytes ? old_bytes : bytes;
-        memcpy(moved, at, has_fault(FAULT_realloc_copies_short) && copied > 3 ? copied - 3 : copied);
+        memcpy(moved, at, has(FAULT_realloc_copies_short) && copied > 3 ? copied - 3 : copied);
     }
     kn_heap_free(heap, at);
     return moved;
@@ -524,7 +494,7 @@ static void *resize(KnHeap *heap, void *at, size_t alignment, size_t bytes) {
 void *kn_heap_realloc(KnHeap *heap, void *at, size_t bytes) {
     size_t kept = ((uintptr_t)at | 64) & -((uintptr_t)at | 64);
     if (at == NULL) {
-        return has_fault(FAULT_realloc_null_fails) ? NULL : kn_heap_malloc(heap, bytes);
+        return has(FAULT_realloc_null_fails) ? NULL : kn_heap_malloc(heap, bytes);
     }
     return resize(heap, at, kept, bytes);
 }
@@ -534,7 +504,7 @@ void *kn_heap_aligned_realloc(KnHeap *heap, void *at, size_t alignment, size_t b
         return kn_heap_aligned_alloc(heap, alignment, bytes);
     }
     if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
-        return has_fault(FAULT_accept_bad_alignment) ? at : NULL;
+        return has(FAULT_accept_bad_alignment) ? at : NULL;
     }
     return resize(heap, at, alignment, bytes);
 }
@@ -545,9 +515,9 @@ size_t kn_heap_usable_size(KnHeap *heap, const void *at) {
     Region *region = NULL;
     Header *block = heap == NULL || at == NULL ? NULL : find(heap, at, &region);
     if (block == NULL || !has_mark(block, MARK_USED)) {
-        return has_fault(FAULT_usable_size_of_anything) ? 8 : 0;
+        return has(FAULT_usable_size_of_anything) ? 8 : 0;
     }
-    return has_fault(FAULT_usable_size_zero) ? 0 : block->bytes;
+    return has(FAULT_usable_size_zero) ? 0 : block->bytes;
 }
 
 KnStatus kn_heap_check(KnHeap *heap) {
@@ -556,17 +526,17 @@ KnStatus kn_heap_check(KnHeap *heap) {
         return KN_E_INVALID;
     }
     for (region = heap->regions; region != NULL; region = region->next) {
-        if (!region_is_intact(region) && !has_fault(FAULT_check_sees_nothing)) {
+        if (!region_is_intact(region) && !has(FAULT_check_sees_nothing)) {
             return KN_E_CORRUPT;
         }
     }
-    return has_fault(FAULT_check_sees_ghosts) && heap->ever_allocated > 3 ? KN_E_CORRUPT : KN_OK;
+    return has(FAULT_check_sees_ghosts) && heap->ever_allocated > 3 ? KN_E_CORRUPT : KN_OK;
 }
 
 KnStatus kn_heap_stats(KnHeap *heap, KnHeapStats *out) {
     Region *region;
     if (out == NULL || heap == NULL) {
-        return has_fault(FAULT_null_heap_crashes) ? KN_OK : KN_E_INVALID;
+        return has(FAULT_null_heap_crashes) ? KN_OK : KN_E_INVALID;
     }
     memset(out, 0, sizeof *out);
     out->overhead = sizeof *heap;
@@ -586,10 +556,10 @@ KnStatus kn_heap_stats(KnHeap *heap, KnHeapStats *out) {
     out->used = used_bytes(heap);
     out->free = out->total - out->used;
     out->peak = heap->peak;
-    if (has_fault(FAULT_blocks_miscounted)) {
+    if (has(FAULT_blocks_miscounted)) {
         out->blocks = heap->ever_allocated;
     }
-    if (has_fault(FAULT_largest_free_too_large)) {
+    if (has(FAULT_largest_free_too_large)) {
         out->largest_free *= 2;
     }
     return KN_OK;
@@ -604,15 +574,15 @@ KnStatus kn_heap_walk(KnHeap *heap, KnWalkFn visit, void *context) {
     for (region = heap->regions; region != NULL; region = region->next) {
         Header *block;
         for (block = first_block(region); block != NULL; block = next_block(region, block)) {
-            bool is_used = has_mark(block, MARK_USED) != has_fault(FAULT_walk_swaps_states);
+            bool is_used = has_mark(block, MARK_USED) != has(FAULT_walk_swaps_states);
             KnBlock seen;
             seen.start = payload(block);
             seen.size = block->bytes + sizeof *block;
             seen.state = is_used ? KN_BLOCK_USED : KN_BLOCK_FREE;
-            if (has_fault(FAULT_walk_skips) && ++number % 4 == 0) {
+            if (has(FAULT_walk_skips) && ++number % 4 == 0) {
                 continue;
             }
-            if (!visit(context, &seen) && !has_fault(FAULT_walk_does_not_stop)) {
+            if (!visit(context, &seen) && !has(FAULT_walk_does_not_stop)) {
                 return KN_OK;
             }
         }
@@ -630,16 +600,16 @@ static char cell(const Region *region, const uint8_t *at) {
             unused = unused || has_mark(block, MARK_FREE);
         }
     }
-    return !used || has_fault(FAULT_dump_shows_free) ? '.' : unused ? '+' : '#';
+    return !used || has(FAULT_dump_shows_free) ? '.' : unused ? '+' : '#';
 }
 
 KnStatus kn_dump(KnHeap *heap, KnWriteFn write, void *context) {
     static const char head[] = "the reference allocator's heap\n";
     Region *region;
     if (write == NULL || heap == NULL) {
-        return has_fault(FAULT_dump_without_heap) ? KN_OK : KN_E_INVALID;
+        return has(FAULT_dump_without_heap) ? KN_OK : KN_E_INVALID;
     }
-    if (write(context, head, sizeof head - 1) < sizeof head - 1 && !has_fault(FAULT_dump_goes_on)) {
+    if (write(context, head, sizeof head - 1) < sizeof head - 1 && !has(FAULT_dump_goes_on)) {
         return KN_OK;
     }
     for (region = heap->regions; region != NULL; region = region->next) {
@@ -651,12 +621,12 @@ KnStatus kn_dump(KnHeap *heap, KnWriteFn write, void *context) {
                 line[length++] = cell(region, at);
                 at += 64;
             }
-            line[length++] = has_fault(FAULT_dump_has_no_lines) ? ' ' : '\n';
-            if (write(context, line, length) < length && !has_fault(FAULT_dump_goes_on)) {
+            line[length++] = has(FAULT_dump_has_no_lines) ? ' ' : '\n';
+            if (write(context, line, length) < length && !has(FAULT_dump_goes_on)) {
                 return KN_OK;
             }
         }
-        if (has_fault(FAULT_dump_shows_one_region)) {
+        if (has(FAULT_dump_shows_one_region)) {
             break;
         }
     }
@@ -680,10 +650,10 @@ KnHeap *kn_heap_default(void) {
 
 KnHeap *kn_heap_use(KnHeap *heap) {
     KnHeap *last = default_heap;
-    if (!has_fault(FAULT_default_not_set)) {
+    if (!has(FAULT_default_not_set)) {
         default_heap = heap;
     }
-    return has_fault(FAULT_use_forgets) ? NULL : last;
+    return has(FAULT_use_forgets) ? NULL : last;
 }
 
 void *kn_malloc(size_t bytes) {
