@@ -138,7 +138,7 @@ fn forbidden(files: &[PathBuf]) -> Result<()> {
     failures(found)
 }
 
-/// Is the word in the line, not as a part of a longer one (`0xXXXX`, a mktemp pattern)?
+/// Is the word in the line, not as a part of a longer one (digits to be filled in, the end of a temporary file's name)?
 fn has_word(line: &str, word: &str) -> bool {
     let inside = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let letters = word.chars().all(char::is_alphanumeric);
