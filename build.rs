@@ -1,10 +1,6 @@
-//! Tells the source what the target lacks and has, and the linker how `libknoll.so` is made.
+//! Tells the source what the target lacks and has.
 
 use std::env;
-use std::path::Path;
-
-/// Beside the linker's own rules: these sections go nowhere.
-const DISCARD: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.comment) } } INSERT AFTER .text;\n";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -32,31 +28,5 @@ fn main() {
     let m_profile = ["thumbv6m", "thumbv7m", "thumbv7em", "thumbv8m"];
     if m_profile.iter().any(|name| target.starts_with(name)) {
         println!("cargo:rustc-cfg=knoll_cortex_m");
-    }
-    // libknoll.so: no start-up files and so no constructor, nothing but libc, never unloaded because
-    // fork handlers and other libraries' pointers lead into it. Nothing unwinds through it, so the
-    // tables for that, a seventh of the file, are left out.
-    if target.contains("-linux-") && env::var_os("CARGO_FEATURE_SHARED").is_some() {
-        // Before 1.0 each minor version has a binary interface of its own.
-        let number = |name| env::var(name).unwrap_or_default();
-        let interface = match number("CARGO_PKG_VERSION_MAJOR").as_str() {
-            "0" => format!("0.{}", number("CARGO_PKG_VERSION_MINOR")),
-            major => major.to_owned(),
-        };
-        let discard = Path::new(&number("OUT_DIR")).join("discard.ld");
-        std::fs::write(&discard, DISCARD).expect("OUT_DIR can be written to");
-        for argument in [
-            "-nostartfiles",
-            "-nodefaultlibs",
-            "-lc",
-            &format!("-Wl,-soname,libknoll.so.{interface}"),
-            "-Wl,-z,nodelete",
-            "-Wl,-z,relro,-z,now,-z,noseparate-code",
-            "-Wl,--no-eh-frame-hdr",
-            "-T",
-            &discard.display().to_string(),
-        ] {
-            println!("cargo:rustc-link-arg={argument}");
-        }
     }
 }

@@ -7,12 +7,13 @@
 //! - a bare target's archive needs nothing from outside; a hosted one only libc's functions;
 //! - no symbol of `core::panicking` or `core::fmt` is in it: no call can panic or print;
 //! - a bare target's archive has no initialised data and next to no zeroed data;
-//! - libknoll.so exports these and libc's names, needs only libc, has no constructor, and is small: under
-//!   64 KB without counted cells and arenas;
+//! - libknoll.so exports these with a version and libc's names without (see [`crate::shared`]), needs only
+//!   libc, has no constructor, and is small: under 64 KB without counted cells and arenas;
 //! - two Rust-built archives link into one program and both work, on the host and as firmware.
 
-use crate::header::{declared_functions, exported_functions, headers};
+use crate::header::{declared_functions, headers};
 use crate::localise::{is_public, localised_object, sizes, write_archive, Symbols};
+use crate::shared;
 use crate::size;
 use crate::util::{self, announce, build_static, capture, note, program, root, toolchain_bin, work_dir, Tally};
 use anyhow::{bail, Context, Result};
@@ -278,16 +279,20 @@ const SHARED_LIMIT: u64 = 160 * 1024;
 /// It must work before thread-local storage is set up and before main, and beside any program.
 fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
     let symbols = Symbols::read(shared)?;
-    let dynamic = capture(program("readelf", ["--dynamic", "--wide"]).arg(shared))?;
-    let libc_names = exported_functions(&std::fs::read_to_string(root().join("src/capi/libc_names.rs"))?);
+    let dynamic = shared::readelf("--dynamic", shared)?;
     tally.record("libknoll.so: nothing of core::panicking or core::fmt", no_panic(&symbols));
 
-    let named = |name: &&String| is_public(name) || libc_names.contains(*name);
-    let others = none_of("others", symbols.global.iter().filter(|name| !named(name)).collect());
-    let missing = none_of("missing", libc_names.iter().filter(|name| !symbols.global.contains(*name)).collect());
-    tally.record(format!("libknoll.so: kn_*, GC_* and the {} libc names are exported", libc_names.len()), missing);
-    tally.record("libknoll.so: nothing else is exported", others);
-    tally.record("libknoll.so: the functions are those of knoll.h", as_declared(&symbols));
+    let libc_names = shared::libc_names()?;
+    let declared = declared_functions(&std::fs::read_to_string(root().join("include/knoll.h"))?);
+    tally.record(
+        format!(
+            "libknoll.so: exported are the {} functions of knoll.h as {}, {} libc names without a version, no more",
+            declared.len(),
+            shared::symbol_version()?,
+            libc_names.len()
+        ),
+        shared::check_symbols(shared, &declared),
+    );
 
     let lines_with = |tag: &str| dynamic.lines().filter(|line| line.contains(tag)).collect::<Vec<_>>();
     let needed = lines_with("(NEEDED)");
@@ -302,9 +307,13 @@ fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
         _ => bail_with(format!("not {soname}")),
     };
     tally.record(format!("libknoll.so: its name is {soname}"), as_installed);
-    let constructors = lines_with("INIT").join(", ");
+    let constructors = [lines_with("INIT"), lines_with("(FINI)")].concat().join(", ");
     let none = if constructors.is_empty() { Ok(()) } else { bail_with(constructors) };
     tally.record("libknoll.so: no constructor", none);
+    tally.record(
+        "libknoll.so: at most eight words of initial-exec thread-local storage",
+        shared::check_storage(shared).map(note),
+    );
 
     let mut below = |what: &str, library: &Path, limit: u64| -> Result<()> {
         let bytes = size::stripped_bytes(library)?;

@@ -144,7 +144,7 @@ pub fn localised_object(raw: &Path, target: &str) -> Result<PathBuf> {
 }
 
 /// The member that holds the library itself, by its name: link-time optimisation leaves one.
-fn own_member(raw: &Path) -> Result<Vec<u8>> {
+pub fn own_member(raw: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(raw)?;
     let own: Vec<_> = members(&bytes)?.into_iter().filter(|(name, _)| name.starts_with("knoll-")).collect();
     let [(_, member)] = own[..] else { bail!("{} members named knoll-*, not one", own.len()) };

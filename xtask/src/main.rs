@@ -21,6 +21,7 @@ mod preload;
 mod races;
 mod rules;
 mod run;
+mod shared;
 mod size;
 mod test;
 mod util;

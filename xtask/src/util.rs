@@ -7,6 +7,7 @@
 //!   does not overwrite.
 //! - [`Tally`] collects named outcomes and prints the closing line `N passed, N failed`.
 
+use crate::shared;
 use anyhow::{bail, Context, Result};
 use comfy_table::{presets, CellAlignment, Table};
 use console::style;
@@ -21,13 +22,17 @@ pub fn version() -> Result<String> {
     Ok(line.context("Cargo.toml names no version")?.trim_end_matches('"').to_owned())
 }
 
-/// The name by which programs ask for the shared library; `build.rs` writes it into the library.
-/// Before 1.0 each minor version has its own binary interface, as Cargo's rules say.
-pub fn soname() -> Result<String> {
+/// The number of the binary interface. Before 1.0 each minor version has its own, as Cargo's rules say.
+pub fn interface() -> Result<String> {
     let version = version()?;
     let mut parts = version.split('.');
     let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
-    Ok(if major == "0" { format!("libknoll.so.0.{minor}") } else { format!("libknoll.so.{major}") })
+    Ok(if major == "0" { format!("0.{minor}") } else { major.to_owned() })
+}
+
+/// The name by which programs ask for the shared library.
+pub fn soname() -> Result<String> {
+    Ok(format!("libknoll.so.{}", interface()?))
 }
 
 /// The repository's root directory.
@@ -202,7 +207,9 @@ impl Library<'_> {
     /// Builds `libknoll.so` and returns its path; its soname lies beside it as a link, so that
     /// what was linked with `-L` on that directory also runs with it.
     pub fn shared(&self) -> Result<PathBuf> {
-        let built = self.build("cdylib", "shared", "libknoll.so", SHARED_CODE)?;
+        let raw = self.build("shared", SHARED_CODE)?;
+        let built = raw.with_file_name("libknoll.so");
+        shared::link(&raw, self.target, &built)?;
         let link = built.with_file_name(soname()?);
         if !link.exists() {
             std::os::unix::fs::symlink("libknoll.so", &link).with_context(|| format!("{}", link.display()))?;
@@ -212,10 +219,11 @@ impl Library<'_> {
 
     /// Builds the raw static archive `libknoll.a` (not yet localised, see `dist`) and returns its path.
     pub fn archive(&self) -> Result<PathBuf> {
-        self.build("staticlib", "capi", "libknoll.a", &[])
+        self.build("capi", &[])
     }
 
-    fn build(&self, crate_type: &str, feature: &str, file: &str, code: &[&str]) -> Result<PathBuf> {
+    /// The archive as Cargo leaves it.
+    fn build(&self, feature: &str, code: &[&str]) -> Result<PathBuf> {
         let features: Vec<&str> = std::iter::once(feature).chain(self.features.iter().copied()).collect();
         let mut name = features.join("+");
         if self.no_default_features {
@@ -230,7 +238,7 @@ impl Library<'_> {
 
         let mut command = cargo();
         command.args(["rustc", "--quiet", "-p", "libknoll", "--lib", "--release"]);
-        command.args(["--crate-type", crate_type, "--features", &features.join(",")]);
+        command.args(["--crate-type", "staticlib", "--features", &features.join(",")]);
         if self.no_default_features {
             command.arg("--no-default-features");
         }
@@ -242,7 +250,7 @@ impl Library<'_> {
             command.args(["--target", target]);
             built.push(target);
         }
-        built.extend(["release", file]);
+        built.extend(["release", "libknoll.a"]);
         command.arg("--target-dir").arg(&directory);
         if !code.is_empty() {
             command.arg("--").args(code);
