@@ -10,12 +10,15 @@
 //!
 //! A [`shadow::Shadow`] drives one [`knoll::heap::KnHeap`] and keeps, outside the heap, the
 //! range and the contents of every live block. Whatever the heap answers is held against that.
+//! [`process`] does the same for the malloc of a whole process.
 
 pub mod arena;
 pub mod contents;
 pub mod numbers;
 pub mod op;
 pub mod plan;
+#[cfg(unix)]
+pub mod process;
 pub mod random;
 pub mod shadow;
 pub mod shield;
