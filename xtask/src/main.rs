@@ -7,6 +7,7 @@ mod bench;
 mod bench_arena;
 mod bench_counted;
 mod c_tests;
+mod detection;
 mod dist;
 mod fixture;
 mod fuzz;
@@ -57,6 +58,8 @@ enum Command {
     CountsArena(bench_arena::counts::Args),
     /// The same for counted cells
     CountsCounted(bench_counted::counts::Args),
+    /// Programs that misuse memory, and which of them a malloc catches
+    Detection(detection::Args),
     /// Let libFuzzer look for operations that break the heap
     Fuzz(fuzz::Args),
     /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Counts(args) => bench::counts::run(args),
         Command::CountsArena(args) => bench_arena::counts::run(args),
         Command::CountsCounted(args) => bench_counted::counts::run(args),
+        Command::Detection(args) => detection::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Miri(args) => miri::run(args),
