@@ -78,7 +78,7 @@ impl Findings {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let complete = args.contenders.is_empty() && args.traces.is_none();
-    let chosen = if args.contenders.is_empty() { Contender::ALL.to_vec() } else { args.contenders };
+    let chosen = or_all(args.contenders, &Contender::ALL);
     let directory = args.traces.unwrap_or_else(|| util::root().join("traces"));
 
     util::announce("Building one firmware for each allocator and machine");
@@ -87,9 +87,7 @@ pub fn run(args: Args) -> Result<()> {
     // Figures that a twin shares are not measured twice.
     let alone = |one: &Contender| one.twin().is_none_or(|twin| !chosen.contains(&twin));
     let mut programs = BTreeMap::new();
-    // Asked before anything is built: the figures are those of the sources as they are now.
-    let commit = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
-    let mut findings = Findings { commit: commit.trim().to_owned(), ..Findings::default() };
+    let mut findings = Findings { commit: commit(), ..Findings::default() };
     for machine in [Machine::M4, Machine::M0] {
         for contender in &chosen {
             programs.insert((machine, *contender), contenders::program(*contender, machine, &assembly)?);
@@ -124,9 +122,7 @@ pub fn run(args: Args) -> Result<()> {
     })?;
     findings.counts = jobs.into_iter().zip(counts).collect();
 
-    for table in report::all(&findings) {
-        println!("\n{}\n{}", table.title, table.terminal());
-    }
+    table::print(&report::all(&findings));
     if complete {
         report::store(&findings, &contenders::sources().join("results"))?;
         report::document(&findings, &util::root().join("docs/figures.md"))?;
@@ -148,6 +144,21 @@ fn count_commands(budgets: &[u32], fit: &Fit, traces: &[traces::Trace]) -> Vec<S
         }
     }
     commands
+}
+
+/// The commit that is measured, `-dirty` if files were changed since; empty outside a Git checkout. To be asked before
+/// anything is built: the figures are those of the sources as they are then.
+pub fn commit() -> String {
+    let said = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
+    said.trim().to_owned()
+}
+
+/// Those that were named, or all.
+pub fn or_all<T: Clone>(named: Vec<T>, all: &[T]) -> Vec<T> {
+    if named.is_empty() {
+        return all.to_vec();
+    }
+    named
 }
 
 /// Does the work of all jobs, a few at a time, under a progress bar; the results in the jobs' order.

@@ -18,7 +18,7 @@ mod targets;
 
 use crate::bench::calls::{Report, MACHINES};
 use crate::bench::process::{command, finish, said, Outcome, Said, USUAL_STACK};
-use crate::bench::valgrind::count_instructions;
+use crate::bench::valgrind::{count_instructions, of_an_operation};
 use crate::{bench, util};
 use anyhow::{bail, Context, Result};
 use peers::Peer;
@@ -70,11 +70,9 @@ fn work_directory() -> Result<PathBuf> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let complete = args.peers.is_empty() && args.programs.is_empty();
-    let chosen = if args.peers.is_empty() { Peer::ALL.to_vec() } else { args.peers };
-    let programs = if args.programs.is_empty() { Program::ALL.to_vec() } else { args.programs };
-    // Asked before anything is built: the figures are those of the sources as they are now.
-    let commit = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
-    let mut findings = Findings { commit: commit.trim().to_owned(), ..Findings::default() };
+    let chosen = bench::or_all(args.peers, &Peer::ALL);
+    let programs = bench::or_all(args.programs, &Program::ALL);
+    let mut findings = Findings { commit: bench::commit(), ..Findings::default() };
 
     util::announce("Building the programs, and letting each prove that it keeps what it is given");
     let directory = work_directory()?;
@@ -122,14 +120,10 @@ pub fn run(args: Args) -> Result<()> {
         findings.memory.insert(*peer, ask("memory", 20)?);
     }
 
-    for table in report::all(&findings) {
-        println!("\n{}\n{}", table.title, table.terminal());
-    }
-    for line in report::failures(&findings) {
-        println!("{line}");
-    }
+    bench::table::print(&report::all(&findings));
+    report::failures(&findings).iter().for_each(|line| println!("{line}"));
     if complete {
-        report::document(&findings, &util::root().join("docs/arena-figures.md"))?;
+        bench::table::store(&util::root().join("docs/arena-figures.md"), &report::document(&findings)?)?;
         targets::table(&findings).renew(&util::root().join("README.md"), "make bench-arena")?;
     }
     println!("\n{}", targets::summary(&findings));
@@ -156,10 +150,5 @@ fn instructions(program: &Path, what: Program) -> Result<Outcome<f64>> {
         Some(name) => run(name, what.counted())?,
         None => run(what.name(), 0)?,
     };
-    let (all, idle) = match (run(what.name(), what.counted())?, idle) {
-        (Outcome::Found(all), Outcome::Found(idle)) => (all, idle),
-        (Outcome::Failed(why), _) | (_, Outcome::Failed(why)) => return Ok(Outcome::Failed(why)),
-    };
-    let operations = Said::read(&all.1)?.operations;
-    Ok(Outcome::Found(all.0.saturating_sub(idle.0) as f64 / operations.max(1) as f64))
+    of_an_operation(run(what.name(), what.counted())?, idle)
 }

@@ -76,11 +76,9 @@ fn work_directory() -> Result<PathBuf> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let complete = args.peers.is_empty() && args.programs.is_empty();
-    let chosen = if args.peers.is_empty() { Peer::ALL.to_vec() } else { args.peers };
-    let programs = if args.programs.is_empty() { Program::ALL.to_vec() } else { args.programs };
-    // Asked before anything is built: the figures are those of the sources as they are now.
-    let commit = util::capture(&mut util::program("git", ["describe", "--always", "--dirty"])).unwrap_or_default();
-    let mut findings = Findings { commit: commit.trim().to_owned(), ..Findings::default() };
+    let chosen = bench::or_all(args.peers, &Peer::ALL);
+    let programs = bench::or_all(args.programs, &Program::ALL);
+    let mut findings = Findings { commit: bench::commit(), ..Findings::default() };
 
     util::announce("Building the programs");
     let directory = work_directory()?;
@@ -128,14 +126,10 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
 
-    for table in report::all(&findings) {
-        println!("\n{}\n{}", table.title, table.terminal());
-    }
-    for line in report::failures(&findings) {
-        println!("{line}");
-    }
+    bench::table::print(&report::all(&findings));
+    report::failures(&findings).iter().for_each(|line| println!("{line}"));
     if complete {
-        report::document(&findings, &util::root().join("docs/counted-figures.md"))?;
+        bench::table::store(&util::root().join("docs/counted-figures.md"), &report::document(&findings)?)?;
         targets::brief(&findings).renew(&util::root().join("README.md"), "make bench-counted")?;
     }
     println!("\n{}", targets::summary(&findings));

@@ -1,6 +1,7 @@
 //! Instructions of single calls of Knoll in the emulator: a program of marks (`emu/firmware/mark.h`), each mark's calls
 //! counted exactly.
 
+use super::native::{gcc, link_knoll};
 use crate::util;
 use anyhow::{bail, Context, Result};
 use serde::Deserialize;
@@ -13,6 +14,9 @@ pub const MACHINES: [(&str, &str, &str); 3] = [
     ("m3", "Cortex-M3", "thumbv7m-none-eabi"),
     ("m4", "Cortex-M4", "thumbv7em-none-eabi"),
 ];
+
+/// What the name of a case ends with that has no call of its own.
+pub const IN_LINE: &str = " inline";
 
 /// Instructions of a call, or of what stands between two marks.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -28,6 +32,13 @@ pub struct Report {
     /// What the program reported of itself.
     #[serde(default)]
     pub results: BTreeMap<String, i64>,
+}
+
+/// Builds a program of marks for the host.
+pub fn build_for_host(source: &Path, program: &Path) -> Result<()> {
+    let mut command = gcc(&[source], program);
+    link_knoll(command.arg("-Iemu/firmware"))?;
+    util::run(&mut command)
 }
 
 /// Builds a C program as firmware and runs it; `directory` is where it is built.

@@ -3,6 +3,7 @@
 //! - A figure that is in one table and not in the other is a failure too.
 //! - A figure more than 2 % better is said, so that the table is brought up to it.
 
+use super::calls::{Count, IN_LINE};
 use crate::util;
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
@@ -27,6 +28,19 @@ pub struct Args {
 
 /// The columns of [`hold`]'s tables; a figure's name is the first three.
 const HEADING: &str = "where,what,figure,instructions";
+
+/// Takes in the calls of a machine, mean and worst, and gives their names. What is in line is left out: it is the C
+/// compiler's work and differs between its versions.
+pub fn hold_calls(machine: &str, calls: BTreeMap<String, Count>, figures: &mut Figures) -> Vec<String> {
+    let held = |(name, _): &(String, Count)| !name.ends_with(IN_LINE);
+    let mut names = Vec::new();
+    for (name, count) in calls.into_iter().filter(held) {
+        figures.insert(format!("{machine},{name},mean"), count.mean);
+        figures.insert(format!("{machine},{name},worst"), count.worst as f64);
+        names.push(name);
+    }
+    names
+}
 
 /// Holds figures named `WHERE,WHAT,FIGURE` to the table of that form at `path`, or writes it, as `args` say; `command`
 /// is what the reader calls this by.

@@ -3,10 +3,9 @@
 use super::contenders::{Contender, Machine};
 use super::emulate::Count;
 use super::results::{Counts, Fit};
-use super::table::Table;
+use super::table::{self, Table};
 use super::targets;
 use super::{Findings, BUDGETS};
-use crate::util;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -205,33 +204,28 @@ pub fn store(findings: &Findings, directory: &Path) -> Result<()> {
                 )?;
             }
         }
-        write(&directory.join(format!("{}.csv", machine.name())), &csv)?;
-        write(&directory.join(format!("{}.md", machine.name())), &markdown(&count_tables(findings, machine)))?;
+        table::store(&directory.join(format!("{}.csv", machine.name())), &csv)?;
+        table::store(&directory.join(format!("{}.md", machine.name())), &markdown(&count_tables(findings, machine)))?;
     }
     let fits: Vec<(Contender, Fit)> = findings.fits.iter().map(|(one, fit)| (*one, fit.clone())).collect();
     let mut tables = fit_tables(&fits);
     tables.push(size_table(findings));
-    write(&directory.join("memory.md"), &markdown(&tables))
+    table::store(&directory.join("memory.md"), &markdown(&tables))
 }
 
 /// `docs/figures.md`: the targets beside what was measured, then all tables and what they mean.
 pub fn document(findings: &Findings, path: &Path) -> Result<()> {
     let mut tables = all(findings);
     let targets = tables.pop().context("no table of targets")?;
-    let commit = match findings.commit.as_str() {
-        "" => String::new(),
-        commit => format!("\nMeasured at commit `{commit}`.\n"),
-    };
     let text = format!(
-        "{}{commit}\n## {}\n\n{}\n\n{}\n{}\n{}\n",
-        include_str!("figures-head.md"),
-        targets.title,
-        targets.markdown(),
+        "{}{}\n{}\n{}\n{}\n",
+        table::head(include_str!("figures-head.md"), &findings.commit),
+        targets.section("##"),
         targets::summary(findings),
         include_str!("figures-method.md"),
         markdown(&tables).trim_end(),
     );
-    write(path, &text)
+    table::store(path, &text)
 }
 
 /// The README's table.
@@ -241,9 +235,4 @@ pub fn readme(findings: &Findings, path: &Path) -> Result<()> {
 
 fn markdown(tables: &[Table]) -> String {
     tables.iter().map(|table| format!("### {}\n\n{}\n\n", table.title, table.markdown())).collect()
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    util::note(format!("writing {}", path.strip_prefix(util::root()).unwrap_or(path).display()));
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

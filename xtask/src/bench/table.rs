@@ -1,4 +1,4 @@
-//! A titled table that is printed in the terminal and as Markdown.
+//! A titled table that is printed in the terminal and as Markdown, and the documents that such tables make.
 
 use crate::util;
 use anyhow::{Context, Result};
@@ -47,9 +47,12 @@ impl Table {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
         let (before, rest) = text.split_once(&begin).with_context(|| format!("{shown} has no mark for {command}"))?;
         let (_, after) = rest.split_once(END).with_context(|| format!("{shown} has no mark behind {command}"))?;
-        util::note(format!("writing {shown}"));
-        std::fs::write(path, format!("{before}{begin}{}\n{END}{after}", self.markdown()))
-            .with_context(|| format!("cannot write {shown}"))
+        store(path, &format!("{before}{begin}{}\n{END}{after}", self.markdown()))
+    }
+
+    /// As a part of a document, under a heading of the level (`##`, …).
+    pub fn section(&self, level: &str) -> String {
+        format!("\n{level} {}\n\n{}\n", self.title, self.markdown())
     }
 
     fn drawn(&self, preset: &str) -> comfy_table::Table {
@@ -63,4 +66,33 @@ impl Table {
         }
         table
     }
+}
+
+/// Shows tables to people at a terminal.
+pub fn print(tables: &[Table]) {
+    for table in tables {
+        println!("\n{}\n{}", table.title, table.terminal());
+    }
+}
+
+/// How a document of figures begins: its head, and what was measured, where that is known.
+pub fn head(text: &str, commit: &str) -> String {
+    match commit {
+        "" => text.to_owned(),
+        commit => format!("{text}\nMeasured at commit `{commit}`.\n"),
+    }
+}
+
+/// The lines, or a sentence in place of none.
+pub fn lines_or(lines: &[String], none: &str) -> String {
+    match lines {
+        [] => none.to_owned(),
+        lines => lines.join("\n"),
+    }
+}
+
+/// Writes a document.
+pub fn store(path: &Path, text: &str) -> Result<()> {
+    util::note(format!("writing {}", util::root_relative(path)));
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -4,7 +4,7 @@
 //! - [`count_in_library`], [`count_calls`]: those inside `libknoll.so`, and those from a function's first instruction to
 //!   its return, whoever called it, by callgrind. Whatever the C compiler made of the rest is not in them.
 
-use super::process::{command, finish, Outcome, LARGE_STACK};
+use super::process::{command, finish, Outcome, Said, LARGE_STACK};
 use crate::util;
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
@@ -27,6 +27,17 @@ pub fn count_instructions(program: &Path, stack: &str, arguments: &[&str]) -> Re
     let line = report.lines().find(|line| line.contains("refs:")).context("cachegrind counted nothing")?;
     let digits: String = line.rsplit(':').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
     Ok(Outcome::Found((digits.parse().with_context(|| line.to_owned())?, text)))
+}
+
+/// Instructions of an operation: those of a run, less those of one with nothing to do, over what the first says that it
+/// did.
+pub fn of_an_operation(all: Outcome<(u64, String)>, idle: Outcome<(u64, String)>) -> Result<Outcome<f64>> {
+    let (all, idle) = match (all, idle) {
+        (Outcome::Found(all), Outcome::Found(idle)) => (all, idle),
+        (Outcome::Failed(why), _) | (_, Outcome::Failed(why)) => return Ok(Outcome::Failed(why)),
+    };
+    let operations = Said::read(&all.1)?.operations;
+    Ok(Outcome::Found(all.0.saturating_sub(idle.0) as f64 / operations.max(1) as f64))
 }
 
 /// The instructions of a process inside `libknoll.so`, whatever the C compiler made of the rest.

@@ -1,17 +1,12 @@
 //! Single calls of Knoll's scopes and arenas (`benches/arena/calls.c`): in the emulator each by itself, on the host the
-//! calls of one function, by callgrind.
+//! calls of one function, by callgrind. What is in line the programs measure there.
 
 use super::peers::sources;
 use crate::bench;
 use crate::bench::calls::{self, Count, Report};
-use crate::bench::native::{gcc, link_knoll};
 use crate::bench::valgrind::count_calls;
-use crate::util;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-
-/// What the name of a case ends with that has no call of its own: on the host the programs measure it.
-pub const IN_LINE: &str = " inline";
 
 /// What a pair costs on a machine: the calls of these two cases together.
 pub const PAIRS: [&str; 6] =
@@ -25,10 +20,8 @@ pub fn emulated(machine: &str, target: &str) -> Result<Report> {
 /// Each case on the host: instructions of a call of the function that its name begins with.
 pub fn on_the_host(names: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, f64>> {
     let program = super::work_directory()?.join("calls");
-    let mut command = gcc(&[&sources().join("calls.c")], &program);
-    link_knoll(command.arg("-Iemu/firmware"))?;
-    util::run(&mut command)?;
-    let names: Vec<String> = names.into_iter().filter(|name| !name.ends_with(IN_LINE)).collect();
+    calls::build_for_host(&sources().join("calls.c"), &program)?;
+    let names: Vec<String> = names.into_iter().filter(|name| !name.ends_with(calls::IN_LINE)).collect();
     let found = bench::side_by_side(2, &names, Clone::clone, |name| {
         let function = name.split(' ').next().context("a case without a name")?;
         let count = if name.contains("1000") { 20 } else { 1000 };

@@ -9,7 +9,7 @@
 //! - Fails when a figure has become more than 2 % worse than in the table, or when the table's rows are not those that
 //!   were measured. `--update` writes the table.
 
-use super::calls::{self, IN_LINE};
+use super::calls;
 use super::peers::sources;
 use crate::bench::calls::{Report, MACHINES};
 use crate::bench::gate::{self, Figures};
@@ -30,13 +30,7 @@ fn measure() -> Result<Figures> {
     for (machine, _, target) in MACHINES {
         let report = calls::emulated(machine, target)?;
         footprint(machine, &report, &mut figures)?;
-        let held = |(name, _): &(String, _)| !name.ends_with(IN_LINE);
-        let found: Vec<_> = report.marks.into_iter().filter(held).collect();
-        names = found.iter().map(|(name, _)| name.clone()).collect();
-        for (name, count) in found {
-            figures.insert(format!("{machine},{name},mean"), count.mean);
-            figures.insert(format!("{machine},{name},worst"), count.worst as f64);
-        }
+        names = gate::hold_calls(machine, report.marks, &mut figures);
     }
     util::announce("Counting them here");
     for (name, count) in calls::on_the_host(names)? {

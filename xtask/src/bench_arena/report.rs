@@ -6,12 +6,10 @@ use super::targets::{self, number};
 use super::{Findings, Grid};
 use crate::bench::calls::MACHINES;
 use crate::bench::process::Outcome;
-use crate::bench::table::Table;
-use crate::util;
-use anyhow::{Context, Result};
+use crate::bench::table::{self, Table};
+use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// Everything, in the order in which a reader wants it.
 pub fn all(findings: &Findings) -> Vec<Table> {
@@ -196,11 +194,8 @@ fn sizes() -> Table {
 }
 
 /// `docs/arena-figures.md`: targets first, then how it was measured, then all tables.
-pub fn document(findings: &Findings, path: &Path) -> Result<()> {
-    let mut text = String::from(include_str!("figures-head.md"));
-    if !findings.commit.is_empty() {
-        writeln!(text, "\nMeasured at commit `{}`.", findings.commit)?;
-    }
+pub fn document(findings: &Findings) -> Result<String> {
+    let mut text = table::head(include_str!("figures-head.md"), &findings.commit);
     for (index, table) in all(findings).iter().enumerate() {
         let level = if index < 4 { "##" } else { "###" };
         if index == 2 {
@@ -213,14 +208,12 @@ pub fn document(findings: &Findings, path: &Path) -> Result<()> {
                 include_str!("figures-method.md"),
                 sizes().markdown()
             )?;
-            let failures = failures(findings);
-            let none = "Nothing: every peer does every program.".to_owned();
-            writeln!(text, "{}\n\n## All tables", if failures.is_empty() { none } else { failures.join("\n") })?;
+            let failures = table::lines_or(&failures(findings), "Nothing: every peer does every program.");
+            writeln!(text, "{failures}\n\n## All tables")?;
         }
-        write!(text, "\n{level} {}\n\n{}\n", table.title, table.markdown())?;
+        text += &table.section(level);
     }
-    util::note(format!("writing {}", util::root_relative(path)));
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -263,10 +256,7 @@ mod tests {
 
     #[test]
     fn the_document_names_rivals_what_is_kept_and_what_is_missing() -> Result<()> {
-        let path = std::env::temp_dir().join(format!("knoll-{}-arena-figures.md", std::process::id()));
-        document(&findings(), &path)?;
-        let text = std::fs::read_to_string(&path)?;
-        std::fs::remove_file(&path)?;
+        let text = document(&findings())?;
         assert!(text.contains("8.0 bumpalo") && text.contains("1.14 bumpalo") && text.contains("`abc`"), "{text}");
         assert!(text.contains("- bumpalo has no cleanups: cleanups-10"), "{text}");
         assert!(

@@ -3,13 +3,11 @@
 
 use super::peers;
 use crate::bench::calls;
-use crate::bench::native::{gcc, link_knoll};
 use crate::bench::valgrind::count_in_library;
 use crate::size::Code;
 use crate::util;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 pub use crate::bench::calls::{Count, MACHINES};
 
@@ -30,7 +28,7 @@ pub fn emulated(machine: &str, target: &str) -> Result<BTreeMap<String, Count>> 
 /// Each case on the host: instructions of an iteration in the library, what prepares it included.
 pub fn on_the_host(names: impl IntoIterator<Item = String>) -> Result<BTreeMap<String, f64>> {
     let program = util::work_dir("bench-counted")?.join("calls");
-    build_for_host(&program)?;
+    calls::build_for_host(&peers::sources().join("calls.c"), &program)?;
     let run = |name: &str, count: u32| count_in_library(&program, &[name, &count.to_string()]);
     let idle = run(NOTHING, 0)?;
     let mut found = BTreeMap::new();
@@ -40,13 +38,6 @@ pub fn on_the_host(names: impl IntoIterator<Item = String>) -> Result<BTreeMap<S
         found.insert(name, instructions as f64 / f64::from(count));
     }
     Ok(found)
-}
-
-fn build_for_host(program: &Path) -> Result<()> {
-    let mut command = gcc(&[&peers::sources().join("calls.c")], program);
-    command.arg("-Iemu/firmware");
-    link_knoll(&mut command)?;
-    util::run(&mut command)
 }
 
 /// Code and constants that the counted part adds to the manual heap, in bytes, built for size: counting alone, and with

@@ -38,14 +38,7 @@ fn measure() -> Result<Figures> {
     util::announce("Counting the calls of counted cells in the emulator");
     let mut names = Vec::new();
     for (machine, _, target) in calls::MACHINES {
-        let found = calls::emulated(machine, target)?;
-        let held = |(name, _): &(String, calls::Count)| !name.ends_with("inline");
-        let found: Vec<_> = found.into_iter().filter(held).collect();
-        names = found.iter().map(|(name, _)| name.clone()).collect();
-        for (name, count) in found {
-            figures.insert(format!("{machine},{name},mean"), count.mean);
-            figures.insert(format!("{machine},{name},worst"), count.worst as f64);
-        }
+        names = gate::hold_calls(machine, calls::emulated(machine, target)?, &mut figures);
     }
     util::announce("Counting them here, and the programs in small");
     for (name, count) in calls::on_the_host(names)? {

@@ -12,7 +12,7 @@
 use super::peers::Peer;
 use super::programs::{size, Program, Purpose};
 use crate::bench::process::{command, finish, said, Outcome, Said, LARGE_STACK, USUAL_STACK};
-use crate::bench::valgrind::count_instructions;
+use crate::bench::valgrind::{count_instructions, of_an_operation};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -53,12 +53,7 @@ pub fn instructions(peer: Peer, program: Program, built: &Path) -> Result<Outcom
     let run = |count: u64| {
         count_instructions(built, stack(peer), &[program.name(), &count.to_string(), "", peer.configuration()])
     };
-    let (all, idle) = match (run(count)?, run(0)?) {
-        (Outcome::Found(all), Outcome::Found(idle)) => (all, idle),
-        (Outcome::Failed(why), _) | (_, Outcome::Failed(why)) => return Ok(Outcome::Failed(why)),
-    };
-    let operations = Said::read(&all.1)?.operations;
-    Ok(Outcome::Found(all.0.saturating_sub(idle.0) as f64 / operations.max(1) as f64))
+    of_an_operation(run(count)?, run(0)?)
 }
 
 /// The longest step.

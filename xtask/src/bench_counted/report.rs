@@ -6,11 +6,9 @@ use super::programs::{size, Program, Purpose};
 use super::targets;
 use super::{Findings, Grid};
 use crate::bench::process::Outcome;
-use crate::bench::table::Table;
-use crate::util;
-use anyhow::{Context, Result};
+use crate::bench::table::{self, Table};
+use anyhow::Result;
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// Everything, in the order in which a reader wants it.
 pub fn all(findings: &Findings) -> Vec<Table> {
@@ -153,25 +151,20 @@ fn sizes() -> Table {
 }
 
 /// `docs/counted-figures.md`: targets first, then how it was measured, then all tables.
-pub fn document(findings: &Findings, path: &Path) -> Result<()> {
-    let mut text = String::from(include_str!("figures-head.md"));
-    if !findings.commit.is_empty() {
-        writeln!(text, "\nMeasured at commit `{}`.", findings.commit)?;
-    }
+pub fn document(findings: &Findings) -> Result<String> {
+    let mut text = table::head(include_str!("figures-head.md"), &findings.commit);
     let tables = all(findings);
     for (index, table) in tables.iter().enumerate() {
         let level = if index < 2 { "##" } else { "###" };
         if index == 2 {
-            let failures = failures(findings);
             write!(text, "\n{}\n{}", targets::summary(findings), include_str!("figures-method.md"))?;
             write!(text, "\n{}\n\n## What did not finish\n\n", sizes().markdown())?;
-            let none = "Nothing: every peer finished every program.".to_owned();
-            writeln!(text, "{}\n\n## All tables", if failures.is_empty() { none } else { failures.join("\n") })?;
+            let failures = table::lines_or(&failures(findings), "Nothing: every peer finished every program.");
+            writeln!(text, "{failures}\n\n## All tables")?;
         }
-        write!(text, "\n{level} {}\n\n{}\n", table.title, table.markdown())?;
+        text += &table.section(level);
     }
-    util::note(format!("writing {}", util::root_relative(path)));
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -204,10 +197,7 @@ mod tests {
 
     #[test]
     fn the_document_names_misses_failures_and_commit() -> Result<()> {
-        let path = std::env::temp_dir().join(format!("knoll-{}-counted-figures.md", std::process::id()));
-        document(&findings(), &path)?;
-        let text = std::fs::read_to_string(&path)?;
-        std::fs::remove_file(&path)?;
+        let text = document(&findings())?;
         assert!(text.contains("80.0 met") && text.contains("80.0 missed") && text.contains("`abc`"), "{text}");
         assert!(text.contains("- nim-orc in list, instructions: signal 9"), "{text}");
         Ok(())
