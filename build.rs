@@ -5,6 +5,9 @@ use std::env;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-check-cfg=cfg(knoll_no_clz)");
+    // Set by hand: no assembly in the small blocks' paths (ThreadSanitizer), and loom's atomics in models.
+    println!("cargo:rustc-check-cfg=cfg(knoll_portable)");
+    println!("cargo:rustc-check-cfg=cfg(loom)");
     println!("cargo:rustc-check-cfg=cfg(knoll_layouts)");
     // More than one block layout in the build: then a region says which one it has.
     let layouts =

@@ -34,7 +34,16 @@ fn given(at: *mut u8) -> *mut c_void {
 /// None needed; the name is libc's.
 #[no_mangle]
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    given(process::malloc(bytes))
+    match process::malloc_quickly(bytes) {
+        Some(at) => at.as_ptr().cast(),
+        None => malloc_slowly(bytes),
+    }
+}
+
+/// The rest of `malloc`, apart, so that the quick part needs no stack.
+#[inline(never)]
+fn malloc_slowly(bytes: usize) -> *mut c_void {
+    given(process::malloc_slowly(bytes))
 }
 
 /// C11 7.22.3.2.
@@ -43,7 +52,17 @@ pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
 /// None needed; the name is libc's.
 #[no_mangle]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    given(process::calloc(count, size))
+    let Some(bytes) = count.checked_mul(size) else { return given(null_mut()) };
+    match process::calloc_quickly(bytes) {
+        Some(at) => at.as_ptr().cast(),
+        None => calloc_slowly(bytes),
+    }
+}
+
+/// The rest of `calloc`.
+#[inline(never)]
+fn calloc_slowly(bytes: usize) -> *mut c_void {
+    given(process::calloc_slowly(bytes))
 }
 
 /// C11 7.22.3.5; 0 bytes free the block.

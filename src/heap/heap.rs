@@ -155,6 +155,26 @@ impl KnHeap {
         }
     }
 
+    /// Takes a region out of a heap that the heap does not begin in; false: `memory` is not the start of one.
+    ///
+    /// # Safety
+    /// As [`KnHeap::malloc`]; no block of the region is used, and nobody has a pointer into it.
+    #[cfg(unix)]
+    pub(crate) unsafe fn remove_region(this: *mut Self, memory: *mut u8) -> bool {
+        let mut each = this;
+        // SAFETY: the chain's links are regions of this heap, or null.
+        unsafe {
+            while !(*each).next.is_null() {
+                if (*each).next.cast() == memory {
+                    (*each).next = (*(*each).next).next;
+                    return true;
+                }
+                each = (*each).next;
+            }
+        }
+        false
+    }
+
     /// At least `bytes` bytes, or null. A size of 0 gives a block of its own.
     ///
     /// # Safety

@@ -51,6 +51,7 @@ unsafe extern "C" fn in_child() {
     #[cfg(feature = "counted")]
     collectors::in_child();
     if !INTERRUPTED.swap(false, Ordering::Relaxed) {
+        super::process::in_child();
         // SAFETY: `prepare` took the lock in the thread that this one is a copy of.
         unsafe { port::process_lock().end_fork_in_child() };
     }

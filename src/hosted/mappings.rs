@@ -117,6 +117,11 @@ impl Mappings {
         Some(found)
     }
 
+    /// Shows each block until `visit` answers false.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(Large) -> bool) {
+        (0..self.capacity).map(|index| self.slot(index)).filter(|large| !large.is_none()).all(visit);
+    }
+
     #[inline(never)]
     fn position(&self, address: usize) -> Option<usize> {
         if self.capacity == 0 {

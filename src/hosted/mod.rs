@@ -40,12 +40,23 @@
 //! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
 
 mod aside;
+mod bits;
+mod cache;
+mod classes;
 #[cfg(feature = "counted")]
 pub(crate) mod collectors;
+mod environment;
 mod fork;
 mod mappings;
+mod page;
+mod pages;
 pub(crate) mod process;
+mod records;
 mod regions;
+pub(crate) mod report;
+mod space;
+mod survey;
+mod sync;
 #[cfg(feature = "counted")]
 mod types;
 

@@ -1,17 +1,25 @@
-//! The process heap: the state behind the lock, and the entry points that take it.
+//! The process heap: its entry points, and the state behind the lock.
 //!
-//! Each entry point takes the lock once and keeps system calls that need no shared state (making and
-//! unmaking a large mapping) outside it. When waiting for the lock could last for ever (`Busy`), it
-//! does without the heap: see `aside`.
+//! - Small blocks are the calling thread's `cache`'s business. What that can't serve, and what is larger,
+//!   takes the lock once; system calls that need no shared state (making and unmaking a large mapping)
+//!   stay outside it.
+//! - When waiting for the lock could last for ever (`Busy`), the heap is done without: see `aside`.
+//! - Before null is the answer, everything that can be given back to the system is, and the request is
+//!   tried once more.
 
 use core::cell::UnsafeCell;
-use core::ptr::{copy_nonoverlapping, null_mut};
+use core::ptr::{copy_nonoverlapping, null_mut, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::aside::{self, What};
+use super::cache::{self, Cache};
+use super::classes::LARGEST_SMALL;
 use super::fork;
 use super::mappings::{Large, Mappings};
-use super::regions::Regions;
+use super::page::UNIT;
+use super::pages::Pages;
+use super::regions::{Emptied, Regions};
+use super::space;
 use crate::heap::{KnHeap, KnStatus};
 use crate::port::{self, Busy, Errno};
 
@@ -19,17 +27,26 @@ use crate::port::{self, Busy, Errno};
 pub(crate) const LARGE: usize = 128 << 10;
 /// A large block that shrinks below this moves into the heap; the gap to `LARGE` avoids ping-pong.
 const NO_LONGER_LARGE: usize = LARGE / 2;
+pub(crate) use super::survey::{block_around, check, each_block, each_class, totals, Block, ClassTotals, Kind, Totals};
+
 /// What every block is aligned to.
 pub(crate) const BLOCK_ALIGN: usize = 2 * size_of::<usize>();
+/// A block that `realloc` moves stays aligned to what it is known to be aligned to, up to this.
+const KEPT_ALIGNMENT: usize = 64;
 /// No object may be larger, or differences of pointers into it would overflow.
 const LARGEST: usize = isize::MAX as usize;
 
 /// What the lock guards.
-struct State {
+pub(super) struct State {
     /// Null until the first allocation.
-    heap: *mut KnHeap,
-    regions: Regions,
-    mappings: Mappings,
+    pub heap: *mut KnHeap,
+    pub regions: Regions,
+    pub mappings: Mappings,
+    pub pages: Pages,
+    /// All threads' caches.
+    pub caches: *mut Cache,
+    /// The most bytes that were seen mapped at a time.
+    pub peak: usize,
 }
 
 struct Process(UnsafeCell<State>);
@@ -37,15 +54,21 @@ struct Process(UnsafeCell<State>);
 // SAFETY: `with_state` is the only access, and it holds the lock.
 unsafe impl Sync for Process {}
 
-static PROCESS: Process =
-    Process(UnsafeCell::new(State { heap: null_mut(), regions: Regions::new(), mappings: Mappings::new() }));
+static PROCESS: Process = Process(UnsafeCell::new(State {
+    heap: null_mut(),
+    regions: Regions::new(),
+    mappings: Mappings::new(),
+    pages: Pages::new(),
+    caches: null_mut(),
+    peak: 0,
+}));
 
 /// The heap once it is made, for those who only want to know it.
 static HEAP: AtomicPtr<KnHeap> = AtomicPtr::new(null_mut());
 
 /// Runs `work` on the state under the lock, or says why that could last for ever.
 #[inline(always)]
-fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
+pub(super) fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     port::with_lock(|| {
         // SAFETY: the lock is held and is not re-entrant, so this is the only reference.
         let state = unsafe { &mut *PROCESS.0.get() };
@@ -54,6 +77,18 @@ fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
         }
         work(state)
     })
+}
+
+/// Runs `work` on the pages of small blocks under the lock, or says why that could last for ever.
+pub(super) fn with_pages<R>(work: impl FnOnce(&mut Pages) -> R) -> Result<R, Busy> {
+    with_state(|state| work(&mut state.pages))
+}
+
+/// In the child of a fork, whose only thread holds the lock: nobody else came along.
+pub(super) fn in_child() {
+    // SAFETY: the lock is held.
+    let state = unsafe { &mut *PROCESS.0.get() };
+    cache::in_child(&mut state.caches, &mut state.pages);
 }
 
 /// Whether a heap is the one below the large blocks.
@@ -85,21 +120,112 @@ pub(crate) fn exclusively<R>(heap: *mut KnHeap, work: impl FnOnce() -> R) -> Opt
 }
 
 /// `bytes` of memory, or null.
-#[inline]
+#[inline(always)]
 pub(crate) fn malloc(bytes: usize) -> *mut u8 {
-    if bytes < LARGE {
-        small(BLOCK_ALIGN, bytes)
-    } else {
-        large(BLOCK_ALIGN, bytes).0
+    match malloc_quickly(bytes) {
+        Some(at) => at.as_ptr(),
+        None => malloc_slowly(bytes),
     }
 }
 
-/// `count * size` zeroed bytes, or null.
+/// [`malloc`], if the thread's cache has a block at hand.
+#[inline(always)]
+pub(crate) fn malloc_quickly(bytes: usize) -> Option<NonNull<u8>> {
+    cache::take(bytes)
+}
+
+/// [`malloc`], when the thread's cache has no block at hand.
+#[inline(never)]
+pub(crate) fn malloc_slowly(bytes: usize) -> *mut u8 {
+    if bytes <= LARGEST_SMALL {
+        let at = cache::take_slowly(bytes);
+        if !at.is_null() {
+            return at;
+        }
+    }
+    elsewhere(BLOCK_ALIGN, bytes).0
+}
+
+/// A block that is not small, or that no page had; and whether its bytes are known to be zero.
 #[inline]
+fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
+    let try_once = || match align.checked_add(bytes) {
+        Some(sum) if sum < LARGE || align <= BLOCK_ALIGN && bytes < LARGE => (medium(align, bytes), false),
+        _ => large(align, bytes),
+    };
+    let found = try_once();
+    if found.0.is_null() && bytes <= LARGEST && align <= LARGEST / 2 && reclaim() {
+        return try_once();
+    }
+    found
+}
+
+/// Gives back to the system all that can be, because it refuses memory; true iff that was anything.
+#[cold]
+fn reclaim() -> bool {
+    let _errno = Errno::keep();
+    cache::flush();
+    with_state(State::give_back).unwrap_or(false)
+}
+
+/// Gives back to the system what nobody uses, except about `keep` bytes; true iff that was anything.
+pub(crate) fn trim(keep: usize) -> bool {
+    let _errno = Errno::keep();
+    cache::flush();
+    with_state(|state| {
+        let pages = state.pages.space.clean_to(keep / UNIT);
+        let blocks = !state.heap.is_null() && state.regions.discard_holes(state.heap);
+        let regions = keep == 0 && state.give_back();
+        pages || blocks || regions
+    })
+    .unwrap_or(false)
+}
+
+/// `count * size` zeroed bytes, or null.
+#[inline(always)]
 pub(crate) fn calloc(count: usize, size: usize) -> *mut u8 {
     let Some(bytes) = count.checked_mul(size) else { return null_mut() };
-    let (at, fresh) = if bytes < LARGE { (small(BLOCK_ALIGN, bytes), false) } else { large(BLOCK_ALIGN, bytes) };
-    if !at.is_null() && !fresh {
+    match calloc_quickly(bytes) {
+        Some(at) => at.as_ptr(),
+        None => calloc_slowly(bytes),
+    }
+}
+
+/// `bytes` zeroed bytes, if the thread's cache has a block at hand.
+#[inline(always)]
+pub(crate) fn calloc_quickly(bytes: usize) -> Option<NonNull<u8>> {
+    let at = cache::take(bytes)?;
+    // SAFETY: a new block of at least `bytes`, rounded up to granules, at a granule.
+    unsafe { clear(at.as_ptr(), bytes) };
+    Some(at)
+}
+
+/// Clears a small block; a call to do so would cost more than the work.
+///
+/// # Safety
+/// The block holds `bytes` rounded up to 16, and its address is a multiple of 16.
+#[inline(always)]
+unsafe fn clear(at: *mut u8, bytes: usize) {
+    if bytes > 64 {
+        // SAFETY: the caller's word.
+        return unsafe { at.write_bytes(0, bytes) };
+    }
+    let mut done = 0;
+    while done < bytes {
+        // SAFETY: the caller's word.
+        unsafe { at.add(done).cast::<[u64; 2]>().write([0; 2]) };
+        done += 16;
+    }
+}
+
+#[inline(never)]
+pub(crate) fn calloc_slowly(bytes: usize) -> *mut u8 {
+    let (at, zero) = if bytes <= LARGEST_SMALL {
+        (malloc_slowly(bytes), false)
+    } else {
+        elsewhere(BLOCK_ALIGN, bytes)
+    };
+    if !at.is_null() && !zero {
         // SAFETY: a new block of at least `bytes`.
         unsafe { at.write_bytes(0, bytes) };
     }
@@ -112,11 +238,16 @@ pub(crate) fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
     if !align.is_power_of_two() {
         return null_mut();
     }
-    match align.checked_add(bytes) {
-        None => null_mut(),
-        Some(sum) if sum < LARGE => small(align, bytes),
-        Some(_) => large(align, bytes).0,
+    if let Some(rounded) = cache::rounded(align, bytes) {
+        if let Some(at) = cache::take(rounded) {
+            return at.as_ptr();
+        }
+        let at = cache::take_slowly(rounded);
+        if !at.is_null() {
+            return at;
+        }
     }
+    elsewhere(align, bytes).0
 }
 
 /// The block `at` made `bytes` long, in place or moved; null without memory, then it is as before.
@@ -124,7 +255,44 @@ pub(crate) fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
 ///
 /// # Safety
 /// `at` is null or a block of this heap; after success only the result is used.
+#[inline(always)]
 pub(crate) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match cache::size_at(at) {
+            // What fits and fills more than half of it stays.
+            Some(size) if bytes <= size && bytes > size / 2 => at,
+            Some(size) => realloc_small(at, size, bytes),
+            None => realloc_elsewhere(at, bytes),
+        }
+    }
+}
+
+/// Moves a small block of `size` bytes, 0 when it is none.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(never)]
+unsafe fn realloc_small(at: *mut u8, size: usize, bytes: usize) -> *mut u8 {
+    if size == 0 {
+        cache::refuse(at, c"realloc");
+        return null_mut();
+    }
+    if bytes > LARGEST {
+        return null_mut();
+    }
+    // A block that was asked for with an alignment has a size that is a multiple of it.
+    let align = (size | at.addr() | KEPT_ALIGNMENT) & (size | at.addr() | KEPT_ALIGNMENT).wrapping_neg();
+    // SAFETY: a used block of `size` bytes.
+    unsafe { move_block(at, size, align, bytes) }
+}
+
+/// [`realloc`] of what is not small.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(never)]
+unsafe fn realloc_elsewhere(at: *mut u8, bytes: usize) -> *mut u8 {
     if at.is_null() {
         return malloc(bytes);
     }
@@ -173,8 +341,22 @@ unsafe fn move_block(at: *mut u8, size: usize, align: usize, bytes: usize) -> *m
 ///
 /// # Safety
 /// Nobody uses the block any more.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn free(at: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !cache::give(at) {
+            free_elsewhere(at);
+        }
+    }
+}
+
+/// [`free`] of what is not small.
+///
+/// # Safety
+/// As [`free`].
+#[inline(never)]
+unsafe fn free_elsewhere(at: *mut u8) {
     if at.is_null() {
         return;
     }
@@ -184,9 +366,27 @@ pub(crate) unsafe fn free(at: *mut u8) {
         Ok(Some(large)) => {
             let _errno = Errno::keep();
             // SAFETY: the table of mappings gave it up, and the caller's promise.
-            unsafe { port::unmap(large.span) };
+            unsafe { unmap(large) };
         }
         Err(_) => aside::free(at),
+    }
+}
+
+/// Lets the system, or the space, have a large block's memory.
+///
+/// # Safety
+/// The table gave the block up, and nobody uses it.
+unsafe fn unmap(large: Large) {
+    // SAFETY: the caller's word.
+    unsafe {
+        match space::unit_of(large.span.base) {
+            None => port::unmap(large.span),
+            Some(page) => {
+                let units = large.span.bytes / UNIT;
+                // Without the lock the units stay a run until the process ends.
+                let _ = with_pages(|pages| pages.space.give(space::index_of(page), units));
+            }
+        }
     }
 }
 
@@ -195,6 +395,9 @@ pub(crate) unsafe fn free(at: *mut u8) {
 /// # Safety
 /// No other thread frees `at` meanwhile.
 pub(crate) unsafe fn usable_size(at: *const u8) -> usize {
+    if let Some(size) = cache::size_at(at) {
+        return size;
+    }
     if at.is_null() {
         return 0;
     }
@@ -226,16 +429,16 @@ unsafe fn size_during_fork(at: *const u8) -> Option<usize> {
 
 /// A block of the general heap, which grows if it must; null without memory.
 #[inline]
-fn small(align: usize, bytes: usize) -> *mut u8 {
+fn medium(align: usize, bytes: usize) -> *mut u8 {
     fork::register_once();
-    match with_state(|state| state.small(align, bytes)) {
+    match with_state(|state| state.medium(align, bytes)) {
         Ok(at) => at,
         Err(_) => aside::allocate(align, bytes),
     }
 }
 
-/// A mapping of its own, or, when the system refuses it, a block of the general heap; and whether its
-/// bytes are known to be zero.
+/// A mapping of its own, or, when the system refuses it, units of the space or a block of the general
+/// heap; and whether its bytes are known to be zero.
 #[cold]
 fn large(align: usize, bytes: usize) -> (*mut u8, bool) {
     if bytes > LARGEST || align > LARGEST / 2 {
@@ -255,7 +458,15 @@ fn large(align: usize, bytes: usize) -> (*mut u8, bool) {
         // SAFETY: mapped above, and nobody has its address.
         unsafe { port::unmap(span) };
     }
-    (with_state(|state| state.small(align, bytes)).unwrap_or(null_mut()), false)
+    let refused = |state: &mut State| {
+        let at = state.run(align, bytes);
+        if at.is_null() {
+            state.medium(align, bytes)
+        } else {
+            at
+        }
+    };
+    (with_state(refused).unwrap_or(null_mut()), false)
 }
 
 /// What [`State::realloc`] found.
@@ -288,8 +499,14 @@ impl State {
             What::Freed(at) => {
                 // SAFETY: whoever left the note promised what `free` demands.
                 if let Some(large) = unsafe { self.free(at) } {
+                    let units = space::unit_of(large.span.base);
                     // SAFETY: the table gave it up.
-                    unsafe { port::unmap(large.span) };
+                    unsafe {
+                        match units {
+                            None => port::unmap(large.span),
+                            Some(page) => self.pages.space.give(space::index_of(page), large.span.bytes / UNIT),
+                        }
+                    }
                 }
             }
         });
@@ -306,19 +523,19 @@ impl State {
     }
 
     #[inline(always)]
-    fn small(&mut self, align: usize, bytes: usize) -> *mut u8 {
+    fn medium(&mut self, align: usize, bytes: usize) -> *mut u8 {
         // Two requests of 0 bytes get different addresses.
         let bytes = bytes.max(1);
-        let mut at = self.try_small(align, bytes);
+        let mut at = self.try_medium(align, bytes);
         if at.is_null() {
             let _errno = Errno::keep();
             let heap = self.heap();
             if heap.is_null() {
                 return null_mut();
             }
-            at = self.try_small(align, bytes); // the heap may be new
-            if at.is_null() && self.regions.grow(heap, bytes, align) {
-                at = self.try_small(align, bytes);
+            at = self.try_medium(align, bytes); // the heap may be new
+            if at.is_null() && self.regions.grow(heap, &mut self.pages.space, bytes, align) {
+                at = self.try_medium(align, bytes);
             }
         }
         if !at.is_null() {
@@ -328,7 +545,7 @@ impl State {
     }
 
     #[inline(always)]
-    fn try_small(&mut self, align: usize, bytes: usize) -> *mut u8 {
+    fn try_medium(&mut self, align: usize, bytes: usize) -> *mut u8 {
         if self.heap.is_null() {
             null_mut()
         } else if align <= BLOCK_ALIGN {
@@ -345,12 +562,62 @@ impl State {
     unsafe fn free(&mut self, at: *mut u8) -> Option<Large> {
         if let Some(region) = self.regions.index_of(at) {
             // SAFETY: the process heap, under its lock; the caller's promise. It reports errors.
-            if unsafe { KnHeap::free(self.heap, at) } == KnStatus::Ok {
-                self.regions.gave_back(region);
+            unsafe {
+                let bytes = KnHeap::usable_size(self.heap, at);
+                if KnHeap::free(self.heap, at) == KnStatus::Ok {
+                    self.gave_back(region, bytes);
+                }
             }
             return None;
         }
         self.remove_large(at)
+    }
+
+    /// Notes that a block of so many bytes was freed in region number `region`.
+    #[inline(always)]
+    fn gave_back(&mut self, region: usize, bytes: usize) {
+        if let Some(emptied) = self.regions.gave_back(self.heap, region, bytes) {
+            self.let_go(emptied);
+        }
+    }
+
+    /// Gives the memory of a region that is no longer the heap's back to where it came from.
+    #[cold]
+    fn let_go(&mut self, emptied: Emptied) {
+        let Emptied { span } = emptied;
+        // SAFETY: nobody uses the region any more.
+        unsafe {
+            match space::unit_of(span.base) {
+                None => port::unmap(span),
+                Some(page) => self.pages.space.give(space::index_of(page), span.bytes / UNIT),
+            }
+        }
+    }
+
+    /// Gives back to the system all that can be; true iff that was anything.
+    #[cold]
+    fn give_back(&mut self) -> bool {
+        let mut any = self.pages.space.clean_to(0);
+        while let Some(emptied) = self.regions.take_empty(self.heap) {
+            self.let_go(emptied);
+            any = true;
+        }
+        // Units that are free may serve as a run now that neighbours are.
+        any || self.pages.space.free() != 0
+    }
+
+    /// A large block in units of the space; null without a run that is long enough.
+    #[cold]
+    fn run(&mut self, align: usize, bytes: usize) -> *mut u8 {
+        let Some(units) = bytes.max(1).checked_next_multiple_of(UNIT).map(|sum| sum / UNIT) else { return null_mut() };
+        if align > UNIT || !self.mappings.reserve() {
+            return null_mut();
+        }
+        let Some(first) = self.pages.space.take_run(units) else { return null_mut() };
+        // SAFETY: the run is mapped, and the block's from now on.
+        let base = unsafe { space::memory(first) };
+        self.mappings.insert(Large { span: port::Span { base, bytes: units * UNIT, start: base }, align });
+        base
     }
 
     /// Takes a large block out of the table.
@@ -400,7 +667,7 @@ impl State {
         }
         if to != at {
             self.regions.took(to, bytes);
-            self.regions.gave_back(region);
+            self.gave_back(region, size);
         }
         Resized::Done(to)
     }
@@ -415,6 +682,10 @@ impl State {
         let elsewhere = Resized::Move { size: span.usable(), align };
         if bytes < NO_LONGER_LARGE {
             return elsewhere;
+        }
+        if space::unit_of(span.base).is_some() {
+            let fits = bytes <= span.bytes && bytes > span.bytes / 2;
+            return if fits { Resized::Done(at) } else { elsewhere };
         }
         // The system moves to any page.
         let may_move = align <= port::page_bytes();

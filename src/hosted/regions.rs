@@ -7,11 +7,17 @@
 //! - A region, except the first, whose last block has gone, gives its pages back at once if at least
 //!   256 KB were handed out of it since it last did; below that the system calls cost more than the
 //!   memory is worth.
+//! - Of what was freed elsewhere at most 1 MB + 1/32 of what was in use last time stays resident: then the
+//!   inside of every free block of 16 KB and more goes back.
+//! - When the system refuses a mapping, a region is made of free units of the space; as soon as it is
+//!   empty they are free again.
 
 use core::ptr::null_mut;
 
-use crate::heap::{KnHeap, KnHeapConfig, KnLayout, KnStatus};
-use crate::port;
+use super::page::UNIT;
+use super::space::{self, Space};
+use crate::heap::{KnBlock, KnHeap, KnHeapConfig, KnHeapStats, KnLayout, KnStatus, KN_BLOCK_FREE};
+use crate::port::{self, Span};
 
 /// Regions at most: with 1 GB each, 118 GB.
 const MOST: usize = 128;
@@ -28,6 +34,12 @@ const LARGEST_BYTES: usize = match (WIDE, cfg!(target_pointer_width = "64")) {
 };
 /// An empty region's pages go back when this much was handed out since they last did.
 const WORTH_RETURNING: usize = 256 << 10;
+/// What may be free and resident, beside a share of what is in use.
+const KEPT: usize = 1 << 20;
+/// That share.
+const KEPT_SHARE: usize = 32;
+/// The inside of a free block goes back from this size on.
+const LEAST_HOLE: usize = 16 << 10;
 /// A region's own records are smaller: control block, bins, and the map, 1/64 of at most 511 KB.
 const OVERHEAD: usize = 16 << 10;
 
@@ -48,12 +60,20 @@ pub(super) struct Regions {
     count: usize,
     /// The sum of their sizes.
     total: usize,
+    /// Bytes freed since the free blocks last gave back, and how many may be.
+    freed: usize,
+    most_freed: usize,
+}
+
+/// A region that was taken out of the heap.
+pub(super) struct Emptied {
+    pub span: Span,
 }
 
 impl Regions {
     pub(super) const fn new() -> Regions {
         let none = Region { base: null_mut(), bytes: 0, live: 0, handed_out: 0 };
-        Regions { list: [none; MOST], count: 0, total: 0 }
+        Regions { list: [none; MOST], count: 0, total: 0, freed: 0, most_freed: KEPT }
     }
 
     /// Makes the heap in a first region; null iff the system refuses it.
@@ -77,7 +97,7 @@ impl Regions {
     }
 
     /// Adds a region in which a block of `bytes` at a multiple of `align` fits; false: no memory.
-    pub(super) fn grow(&mut self, heap: *mut KnHeap, bytes: usize, align: usize) -> bool {
+    pub(super) fn grow(&mut self, heap: *mut KnHeap, space: &mut Space, bytes: usize, align: usize) -> bool {
         if self.count == MOST {
             return false;
         }
@@ -104,10 +124,27 @@ impl Regions {
                 return false;
             }
             if size == needed {
-                return false;
+                return self.grow_in_space(heap, space, needed);
             }
             size = (size / 2).max(needed);
         }
+    }
+
+    /// Adds a region made of free units.
+    #[cold]
+    fn grow_in_space(&mut self, heap: *mut KnHeap, space: &mut Space, needed: usize) -> bool {
+        let units = needed.div_ceil(UNIT);
+        let Some(first) = space.take_run(units) else { return false };
+        // SAFETY: the run is mapped, and the heap's from now on; the caller's lock is held.
+        unsafe {
+            let base = space::memory(first);
+            if KnHeap::add_region(heap, base, units * UNIT, &config()) == KnStatus::Ok {
+                self.note(base, units * UNIT);
+                return true;
+            }
+            space.give(first, units);
+        }
+        false
     }
 
     fn note(&mut self, base: *mut u8, bytes: usize) {
@@ -133,15 +170,93 @@ impl Regions {
         }
     }
 
-    /// Counts a block of region `index` as freed; gives the region's pages back if it was the last one.
+    /// Counts a block of region `index` as freed. Memory that is not needed goes back; a region to be let
+    /// go is the answer.
     #[inline(always)]
-    pub(super) fn gave_back(&mut self, index: usize) {
-        if let Some(region) = self.list.get_mut(index) {
-            region.live = region.live.saturating_sub(1);
-            if region.live == 0 && index != 0 && region.handed_out >= WORTH_RETURNING {
-                region.discard();
-            }
+    pub(super) fn gave_back(&mut self, heap: *mut KnHeap, index: usize, bytes: usize) -> Option<Emptied> {
+        self.freed = self.freed.saturating_add(bytes);
+        let region = self.list.get_mut(index)?;
+        region.live = region.live.saturating_sub(1);
+        if region.live == 0 && index != 0 {
+            return self.emptied(heap, index);
         }
+        if self.freed > self.most_freed {
+            self.discard_holes(heap);
+        }
+        None
+    }
+
+    #[cold]
+    fn emptied(&mut self, heap: *mut KnHeap, index: usize) -> Option<Emptied> {
+        let region = self.list.get_mut(index)?;
+        if space::unit_of(region.base).is_some() {
+            return self.remove(heap, index);
+        }
+        if region.handed_out >= WORTH_RETURNING {
+            region.discard();
+        }
+        None
+    }
+
+    /// Takes an empty region out of the heap, if there is one besides the first.
+    #[cold]
+    pub(super) fn take_empty(&mut self, heap: *mut KnHeap) -> Option<Emptied> {
+        let index = (1..self.count).find(|&index| self.list.get(index).is_some_and(|region| region.live == 0))?;
+        self.remove(heap, index)
+    }
+
+    fn remove(&mut self, heap: *mut KnHeap, index: usize) -> Option<Emptied> {
+        let last = *self.list.get(self.count - 1)?;
+        let slot = self.list.get_mut(index)?;
+        let Region { base, bytes, .. } = *slot;
+        // SAFETY: the process heap, under its lock; the region is not its first and has no block.
+        if !unsafe { KnHeap::remove_region(heap, base) } {
+            return None;
+        }
+        *slot = last;
+        self.count -= 1;
+        self.total -= bytes;
+        Some(Emptied { span: Span { base, bytes, start: base } })
+    }
+
+    /// Gives back the whole pages inside free blocks; true iff there were any.
+    #[cold]
+    pub(super) fn discard_holes(&mut self, heap: *mut KnHeap) -> bool {
+        // Full checks fill free memory with a pattern and look for it again.
+        if cfg!(feature = "checks-full") {
+            return false;
+        }
+        let _errno = port::Errno::keep();
+        let page = port::page_bytes();
+        let mut any = false;
+        let mut visit = |block: &KnBlock| {
+            if block.state == KN_BLOCK_FREE && block.size >= LEAST_HOLE {
+                // Links and sizes of a free block are at its ends.
+                let start = block.start.cast::<u8>().cast_mut();
+                let from = (start.addr() + 64).next_multiple_of(page) - start.addr();
+                let to = ((start.addr() + block.size - 64) & !(page - 1)) - start.addr();
+                if to > from {
+                    // SAFETY: whole pages inside a free block, whose contents nobody needs.
+                    unsafe { port::discard(start.add(from), to - from) };
+                    any = true;
+                }
+            }
+            true
+        };
+        let mut stats = KnHeapStats::default();
+        // SAFETY: the process heap, under its lock.
+        unsafe {
+            KnHeap::walk(heap, &mut visit);
+            KnHeap::stats(heap, &mut stats);
+        }
+        self.freed = 0;
+        self.most_freed = KEPT + stats.used / KEPT_SHARE;
+        any
+    }
+
+    /// The bytes of all regions.
+    pub(super) fn bytes(&self) -> usize {
+        self.total
     }
 }
 

@@ -1,4 +1,4 @@
-//! Unix: memory from mmap, one lock that survives fork, five pointers for each thread.
+//! Unix: memory from mmap, one lock that survives fork, six pointers for each thread.
 //!
 //! - [`thread_heap`] is the calling thread's own default heap: null until [`use_heap`], so a thread
 //!   that never asks shares the process heap of `hosted`.
@@ -9,12 +9,6 @@
 //! - `errno` is as before after every function except where a function says otherwise.
 
 mod console;
-// The words of a thread are keys too, where no instruction reaches thread-local storage.
-#[cfg(any(
-    feature = "counted",
-    miri,
-    not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))
-))]
 mod key;
 mod lock;
 mod pages;
@@ -23,13 +17,14 @@ mod thread;
 #[cfg(feature = "libc-names")]
 pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
-#[cfg(feature = "counted")]
 pub(crate) use key::Key;
 pub(crate) use lock::{Busy, Futex};
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+pub(crate) use pages::map_at;
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
 #[cfg(feature = "counted")]
 pub(crate) use thread::{counted, identity, process_counted, set_process_counted};
-pub(crate) use thread::{heap as thread_heap, set_counted};
+pub(crate) use thread::{alone, cache, heap as thread_heap, set_cache, set_counted};
 #[cfg(feature = "arena")]
 pub(crate) use thread::{held, scope, set_held, set_scope};
 
@@ -88,6 +83,16 @@ unsafe fn release_and_deliver() {
 /// The lock itself, for fork handlers, which take and release it in different calls, and for guests.
 pub(crate) fn process_lock() -> &'static Futex {
     &LOCK
+}
+
+/// As [`super::report`], for an error in the process heap that was found without its lock.
+#[cold]
+pub(crate) fn refuse(status: KnStatus, at: *const u8, what: &'static core::ffi::CStr) {
+    if locked_by_me() {
+        super::report(status, at, what);
+    } else {
+        deliver(Report { status, at, what });
+    }
 }
 
 /// Tells the hook of an error in the process heap. Without a hook, a library that stands in for

@@ -161,3 +161,18 @@ pub(crate) unsafe fn remap(span: Span, bytes: usize, may_move: bool) -> Option<S
 pub(crate) unsafe fn remap(span: Span, bytes: usize, _may_move: bool) -> Option<Span> {
     (whole_pages(bytes)? == span.bytes).then_some(span)
 }
+
+/// Maps `bytes` zeroed bytes, whole pages, at just this address; false: something lies there already, or
+/// the system refuses memory.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+pub(crate) fn map_at(at: *mut u8, bytes: usize) -> bool {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: replaces no mapping; before Linux 4.17 the address is a wish.
+    let got = unsafe { libc::mmap(at.cast(), bytes, protection, flags, -1, 0) };
+    if got != libc::MAP_FAILED && got != at.cast() {
+        // SAFETY: mapped right now, and nobody has its address.
+        unsafe { unmap_range(got.cast(), bytes) };
+    }
+    got == at.cast()
+}

@@ -1,5 +1,6 @@
-//! Five pointers for each thread: its default heap, the counted state in use, its counted state over the
-//! process heap, and its scopes and what else it holds there. And who a thread is.
+//! Six pointers for each thread: its default heap, the counted state in use, its counted state over the
+//! process heap, its scopes and what else it holds there, and its cache of small blocks. And who a thread
+//! is, and whether it is the only one.
 //!
 //! - Reading never allocates, never calls the loader and works before the C library is set up.
 //! - A new thread reads null.
@@ -10,10 +11,11 @@
 //!   +16 PROCESS   its state over the process heap, kept while it has a heap of its own
 //!   +24 SCOPE     its innermost scope over the process heap
 //!   +32 HELD      its arenas, resident blocks and named roots there
+//!   +40 CACHE     the pages that its small blocks come from
 //! ```
 //! On x86-64 and aarch64 Linux they are a symbol of initial-exec thread-local storage, declared and
 //! accessed by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
-//! through `__tls_get_addr`, which may call malloc. 40 bytes with alignment 8 stay far below the
+//! through `__tls_get_addr`, which may call malloc. 48 bytes with alignment 8 stay far below the
 //! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, pthread keys do it.
 //!
 //! Cost: two instructions to read (x86-64); one call with a pthread key.
@@ -32,15 +34,15 @@ mod slot {
         ".type knoll_thread_0_1,@object",
         ".p2align 3",
         "knoll_thread_0_1:",
-        ".zero 40",
-        ".size knoll_thread_0_1,40",
+        ".zero 48",
+        ".size knoll_thread_0_1,48",
         ".popsection",
     );
 
     #[inline(always)]
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
         let value: *mut c_void;
-        // SAFETY: reads this thread's copy of the symbol above, which has five words.
+        // SAFETY: reads this thread's copy of the symbol above, which has six words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -55,7 +57,7 @@ mod slot {
 
     #[inline(always)]
     pub(super) fn set<const WORD: usize>(value: *mut c_void) {
-        // SAFETY: writes this thread's copy of the symbol above, which has five words.
+        // SAFETY: writes this thread's copy of the symbol above, which has six words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -92,8 +94,8 @@ mod slot {
         ".type knoll_thread_0_1,@object",
         ".p2align 3",
         "knoll_thread_0_1:",
-        ".zero 40",
-        ".size knoll_thread_0_1,40",
+        ".zero 48",
+        ".size knoll_thread_0_1,48",
         ".popsection",
     );
 
@@ -117,7 +119,7 @@ mod slot {
 
     #[inline(always)]
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
-        // SAFETY: this thread's own copy, which lives as long as the thread and has five words.
+        // SAFETY: this thread's own copy, which lives as long as the thread and has six words.
         unsafe { *address().add(WORD) }
     }
 
@@ -149,8 +151,8 @@ mod slot {
     use core::sync::atomic::Ordering;
 
     /// The words, and behind them the round of destructors that the thread's end has come to.
-    static KEYS: [Key; 6] = [const { Key::new() }; 6];
-    const ROUND: usize = 5;
+    static KEYS: [Key; 7] = [const { Key::new() }; 7];
+    const ROUND: usize = 6;
     /// Rounds in which destructors, whose order nobody knows, find the words as they were.
     const LAST: usize = 3;
 
@@ -211,6 +213,7 @@ const PROCESS: usize = 2;
 const SCOPE: usize = 3;
 #[cfg(feature = "arena")]
 const HELD: usize = 4;
+const CACHE: usize = 5;
 
 /// The calling thread's own default heap, or null.
 #[inline(always)]
@@ -276,6 +279,43 @@ pub(crate) fn held() -> *mut c_void {
 #[cfg(feature = "arena")]
 pub(crate) fn set_held(held: *mut c_void) {
     slot::set::<HELD>(held);
+}
+
+/// The calling thread's cache of small blocks, as `hosted` noted it.
+#[inline(always)]
+pub(crate) fn cache() -> *mut c_void {
+    slot::get::<CACHE>()
+}
+
+/// Notes the calling thread's cache.
+pub(crate) fn set_cache(cache: *mut c_void) {
+    slot::set::<CACHE>(cache);
+}
+
+// Older C libraries lack the symbol: its address is null there.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64", not(any(miri, knoll_portable))))]
+core::arch::global_asm!(".weak __libc_single_threaded");
+
+/// True only if the process has no second thread: glibc's word for it, where it gives one (2.32).
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64", not(any(miri, knoll_portable))))]
+#[inline(always)]
+pub(crate) fn alone() -> bool {
+    use core::arch::asm;
+    let flag: *const u8;
+    // SAFETY: reads the address that the loader found.
+    unsafe {
+        asm!("mov {0}, qword ptr [rip + __libc_single_threaded@GOTPCREL]", out(reg) flag,
+            options(readonly, nostack, preserves_flags));
+    }
+    // SAFETY: null, or a byte of libc's that it sets to 0 before it makes a second thread.
+    !flag.is_null() && unsafe { flag.read_volatile() } != 0
+}
+
+/// Elsewhere nobody says so.
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64", not(any(miri, knoll_portable)))))]
+#[inline(always)]
+pub(crate) fn alone() -> bool {
+    false
 }
 
 /// An even number that no other living thread has, never 0; a child of fork keeps its parent thread's.

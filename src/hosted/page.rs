@@ -1,0 +1,305 @@
+//! A page: 64 KB of blocks of one size, and the protocol by which threads share it.
+//!
+//! - A page is *attached* to one thread's cache, or *detached*. The thread takes blocks and gives its own
+//!   back by single instructions on the *free bits*; everybody else, and everybody while the page is
+//!   detached, gives back by the *shared bits*, atomically. Only the owner takes.
+//! - A block is live iff neither of its bits is set, so a block that is given twice is noticed by its bit,
+//!   and the thread that the second call came from is told.
+//! - `shared` is the number of shared bits that are set, less those whose thread is on its way from the
+//!   bit to the number. On a detached page it never sinks. Whoever lifts it to [`Page::worth`] has the page
+//!   listed, and whoever lifts it to the page's capacity has it given back: so an empty page is never
+//!   forgotten, whichever thread frees last, and never given back twice.
+//! - Between its bit and the number a thread touches nothing of the page, and after the number nothing but
+//!   this record, which stays for ever.
+//!
+//! ```text
+//!   space:   |     64 KB of blocks      |     64 KB of blocks      | …
+//!   records: | owner size bits … 64 B   | owner size bits … 64 B   | …    (far away from the blocks)
+//!                         |
+//!                         +--> free bits: words of the owner
+//!                         +--> shared, shared bits: words of everybody
+//!
+//!              attach (lock)                        detach (exhausted, thread's end)
+//!   DETACHED ----------------> owner: a cache -----------------------> DETACHED
+//!      | shared = worth: listed (lock)                                    |
+//!      | shared = capacity: unit given back (lock)                        |
+//! ```
+//! Costs: give by the owner ~20 instructions, by others two atomic operations more.
+
+use super::bits::{self, WORD};
+use super::classes::Divisor;
+use super::sync::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+
+/// Bytes of a page, and its alignment.
+pub(super) const UNIT: usize = 64 << 10;
+/// Owner of a page that is attached to nobody.
+pub(super) const NOBODY: usize = 2;
+/// Added to the owner, a cache's address, while the shared bits wait for it.
+pub(super) const WAITING: usize = 1;
+
+/// What a unit of the space serves for.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Never used: what a record is before.
+    #[expect(dead_code, reason = "a record begins as zeros")]
+    Fresh = 0,
+    /// Free, and its memory is the system's.
+    Clean,
+    /// Free, and perhaps resident.
+    Dirty,
+    /// A page of small blocks.
+    Small,
+    /// The first unit, or a later one, of a run that serves as one piece of memory.
+    Run,
+}
+
+/// A unit's record. All zero: a unit that was never used, in which no address is a block.
+#[repr(C, align(64))]
+pub(super) struct Page {
+    /// The cache that it is attached to, perhaps + [`WAITING`]; [`NOBODY`]; 0 when it is no page.
+    pub owner: AtomicUsize,
+    pub reciprocal: u64,
+    pub limit: u32,
+    /// Bytes of a block.
+    pub size: u32,
+    /// The free bits.
+    pub words: AtomicPtr<AtomicUsize>,
+    /// The number of shared bits, and the bits behind it.
+    pub shared: AtomicPtr<Shared>,
+    /// Links of the list that the unit is in: numbers of units + 1, 0 for none. Under the lock.
+    pub next: u32,
+    pub previous: u32,
+    /// Blocks.
+    pub capacity: u16,
+    /// Words of each kind of bits.
+    pub count: u8,
+    pub class: u8,
+    pub kind: Kind,
+    /// In the list of pages of its class that a cache may attach. Under the lock.
+    pub listed: bool,
+}
+
+/// What all threads write of a page.
+#[repr(C)]
+pub(super) struct Shared {
+    count: AtomicIsize,
+}
+
+/// What a block given back calls for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Given {
+    Done,
+    /// [`crate::hosted::pages::Pages::settle`] has to look at the page.
+    Settle,
+    /// It was free already.
+    Twice,
+}
+
+impl Page {
+    /// Blocks that have to be free before a detached page is worth attaching.
+    pub fn worth(&self) -> isize {
+        (self.capacity as isize / 8).max(1)
+    }
+
+    /// Lines of the record that holds the free bits of so many blocks, and of that with the shared ones.
+    pub fn lines(count: usize) -> (usize, usize) {
+        let bytes = count * size_of::<usize>();
+        (bytes.div_ceil(64), (bytes + size_of::<Shared>()).div_ceil(64))
+    }
+
+    /// Makes it a page of blocks that are all free, attached to nobody.
+    ///
+    /// # Safety
+    /// The unit is the caller's, and the records are as long as [`Page::lines`] says.
+    pub unsafe fn open(this: *mut Page, class: usize, size: usize, words: *mut u8, shared: *mut u8) {
+        let capacity = UNIT / size;
+        let count = capacity.div_ceil(WORD);
+        let divisor = Divisor::new(size, capacity);
+        // SAFETY: the caller's word.
+        unsafe {
+            let (free, others) = (words.cast::<AtomicUsize>(), shared.cast::<Shared>());
+            others.write(Shared { count: AtomicIsize::new(0) });
+            for n in 0..count {
+                let blocks = (capacity - n * WORD).min(WORD);
+                free.add(n).write(AtomicUsize::new(usize::MAX >> (WORD - blocks)));
+                Self::bits_of(others).add(n).write(AtomicUsize::new(0));
+            }
+            let page = &mut *this;
+            (page.reciprocal, page.limit, page.size) = (divisor.reciprocal, divisor.limit, size as u32);
+            (page.capacity, page.count, page.class) = (capacity as u16, count as u8, class as u8);
+            (page.next, page.previous, page.listed) = (0, 0, false);
+            page.words.store(free, Ordering::Relaxed);
+            page.shared.store(others, Ordering::Relaxed);
+            page.kind = Kind::Small;
+            page.owner.store(NOBODY, Ordering::Release);
+        }
+    }
+
+    /// Makes it a unit in which no address is a block; its records, which the caller gives back.
+    ///
+    /// # Safety
+    /// The page is detached and all of its blocks are free; under the lock.
+    pub unsafe fn close(this: *mut Page, kind: Kind) -> (*mut u8, *mut u8) {
+        // SAFETY: the caller's word.
+        let page = unsafe { &mut *this };
+        page.owner.store(0, Ordering::Relaxed);
+        (page.limit, page.kind, page.size) = (0, kind, 0);
+        let words = page.words.swap(core::ptr::null_mut(), Ordering::Relaxed);
+        let shared = page.shared.swap(core::ptr::null_mut(), Ordering::Relaxed);
+        (words.cast(), shared.cast())
+    }
+
+    /// Which of the page's blocks begins at `at`, an address in its unit; None: none does.
+    ///
+    /// # Safety
+    /// A unit's record.
+    #[inline(always)]
+    pub unsafe fn index_of(this: *const Page, at: *const u8) -> Option<usize> {
+        // SAFETY: the caller's word. The space begins at a multiple of its unit.
+        unsafe { Divisor::divide((*this).reciprocal, (*this).limit, at.addr() as u16) }
+    }
+
+    /// Where block `index` of the page begins.
+    ///
+    /// # Safety
+    /// A unit's record, and one of its blocks.
+    #[inline(always)]
+    pub unsafe fn block(this: *const Page, index: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe { super::space::memory(super::space::index_of(this)).add(index * (*this).size as usize) }
+    }
+
+    fn bits_of(shared: *mut Shared) -> *mut AtomicUsize {
+        shared.wrapping_add(1).cast()
+    }
+
+    /// The shared bits.
+    pub fn shared_bits(&self) -> *mut AtomicUsize {
+        Self::bits_of(self.shared.load(Ordering::Relaxed))
+    }
+
+    fn number(&self) -> &AtomicIsize {
+        // SAFETY: a page has it as long as it is one.
+        unsafe { &(*self.shared.load(Ordering::Relaxed)).count }
+    }
+
+    /// The number of shared bits.
+    pub fn shared_count(&self) -> isize {
+        self.number().load(Ordering::SeqCst)
+    }
+
+    /// Whether block `index` is free.
+    ///
+    /// # Safety
+    /// It is a page, and the block one of its blocks.
+    pub unsafe fn is_free(&self, index: usize) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { bits::is_set(self.words.load(Ordering::Relaxed), index) || bits::is_set(self.shared_bits(), index) }
+    }
+
+    /// Gives block `index` back for a thread that does not own the page, or that nobody does.
+    ///
+    /// # Safety
+    /// It is a page, and the block one of its blocks.
+    #[inline(always)]
+    pub unsafe fn give_shared(&self, index: usize, alone: bool) -> Given {
+        // SAFETY: the caller's word.
+        unsafe {
+            if bits::is_set(self.words.load(Ordering::Relaxed), index) {
+                return Given::Twice;
+            }
+            if !bits::share(self.shared_bits(), index, alone) {
+                return Given::Twice;
+            }
+        }
+        // Behind the number the page may be another one already.
+        let (worth, capacity) = (self.worth(), self.capacity as isize);
+        let now = bits::count_up(self.number(), alone);
+        let owner = self.owner.load(Ordering::SeqCst);
+        if owner > NOBODY {
+            if owner & WAITING == 0 {
+                // Lost against the owner, who detaches it, or another thread that says the same.
+                let _ = self.owner.compare_exchange(owner, owner | WAITING, Ordering::SeqCst, Ordering::Relaxed);
+            }
+            return Given::Done;
+        }
+        if now == worth || now == capacity {
+            return Given::Settle;
+        }
+        Given::Done
+    }
+
+    /// Attaches the page to a cache, which can take at least one block from it.
+    ///
+    /// # Safety
+    /// It is detached; under the lock, so that nobody else attaches it.
+    pub unsafe fn attach(&self, cache: usize) {
+        self.owner.store(cache, Ordering::SeqCst);
+        // SAFETY: the caller's word: now it is the caller's.
+        unsafe { self.collect(&mut |_| ()) };
+    }
+
+    /// Makes the shared bits free bits; true iff there were some. Shows the number of each block that was
+    /// given back by two threads at a time.
+    ///
+    /// # Safety
+    /// The page is attached to the calling thread's cache.
+    pub unsafe fn collect(&self, twice: &mut dyn FnMut(usize)) -> bool {
+        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared_bits());
+        let mut moved = 0;
+        for n in 0..self.count as usize {
+            // SAFETY: the caller's word: a page has so many words.
+            let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
+            if others.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let given = others.swap(0, Ordering::AcqRel);
+            let both = mine.fetch_or(given, Ordering::Relaxed) & given;
+            moved += given.count_ones() as isize;
+            each(both, n, twice);
+        }
+        if moved != 0 {
+            self.number().fetch_sub(moved, Ordering::SeqCst);
+        }
+        moved != 0
+    }
+
+    /// Detaches the page from its cache; [`Given::Settle`] iff it may be listed or given back. What the
+    /// owner had free becomes shared. `twice` as in [`Page::collect`].
+    ///
+    /// # Safety
+    /// The page is attached to the calling thread's cache, or to one whose thread is gone.
+    pub unsafe fn detach(&self, twice: &mut dyn FnMut(usize)) -> Given {
+        self.owner.store(NOBODY, Ordering::SeqCst);
+        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared_bits());
+        let mut moved = 0;
+        for n in 0..self.count as usize {
+            // SAFETY: the caller's word: a page has so many words.
+            let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
+            if mine.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // A signal handler may have given something back until now.
+            let free = mine.swap(0, Ordering::AcqRel);
+            // Both: a block that two threads gave back at a time. It counts once.
+            let both = others.fetch_or(free, Ordering::AcqRel) & free;
+            moved += (free & !both).count_ones() as isize;
+            each(both, n, twice);
+        }
+        let now = self.number().fetch_add(moved, Ordering::SeqCst) + moved;
+        if now >= self.worth() {
+            Given::Settle
+        } else {
+            Given::Done
+        }
+    }
+}
+
+/// Shows the numbers of the blocks whose bits are set in word `n`.
+fn each(mut bits: usize, n: usize, show: &mut dyn FnMut(usize)) {
+    while bits != 0 {
+        show(n * WORD + bits.trailing_zeros() as usize);
+        bits &= bits - 1;
+    }
+}
