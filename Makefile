@@ -9,6 +9,8 @@
 #   make bench      measure Knoll and its rivals in the emulator; writes docs/figures.md
 #   make bench-counted   measure counted cells and their rivals; writes docs/counted-figures.md
 #   make bench-arena     measure scopes and arenas and their rivals; writes docs/arena-figures.md
+#   make bench-hosted    measure libknoll.so and its rivals as mallocs of real programs; writes docs/hosted-figures.md
+#   make test-dropin     fifty programs on libknoll.so, each next to the same on libc's malloc; installs them from Debian
 #   make size       code size of each public function, and of libknoll.so
 #   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
@@ -23,7 +25,7 @@ FUZZ_SECONDS ?= 60
 XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
 
 .DEFAULT_GOAL := help
-.PHONY: run test header firmware dist bench bench-counted bench-arena size install miri fuzz clean help
+.PHONY: run test test-dropin header firmware dist bench bench-counted bench-arena bench-hosted size install miri fuzz clean help
 
 run:
 	@tools/setup.sh rust firmware emu host nim
@@ -34,6 +36,10 @@ test:
 	@tools/setup.sh rust firmware emu host valgrind preload nim node
 	@tools/setup.sh miri || echo "==> Without Miri: its step says so, all others run" >&2
 	$(XTASK) test
+
+test-dropin:
+	@tools/setup.sh rust host dropin
+	$(XTASK) dropin
 
 header:
 	@tools/setup.sh rust
@@ -58,6 +64,10 @@ bench-counted:
 bench-arena:
 	@tools/setup.sh rust firmware emu host bench-arena
 	$(XTASK) bench-arena
+
+bench-hosted:
+	@tools/setup.sh rust host bench-hosted
+	$(XTASK) bench-hosted
 
 size:
 	@tools/setup.sh rust

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/setup.sh [GROUP…]: is everything here that Knoll's build and tests need?
 #
-# Checks each tool of the groups named (without a name: all but `fuzz`). What is missing is
+# Checks each tool of the groups named (without a name: all but `dropin` and `fuzz`). What is missing is
 # installed with apt-get (as root, or by sudo where it asks no password), rustup or cargo; what
 # cannot be installed is named with the exact command that would, and the script exits 1.
 # Prints nothing when all is there, and is then fast enough to run before every build.
@@ -16,6 +16,8 @@
 #   node       Node.js, 18 or later: Grain's names as a WebAssembly module
 #   bench-counted  what counted cells are measured against: Nim, libgc, mimalloc
 #   bench-arena    what scopes and arenas are measured against: talloc, APR's pools (obstacks are the C library's)
+#   bench-hosted   what libknoll.so is measured against as a malloc: mimalloc, jemalloc, tcmalloc; programs to measure
+#   dropin     the real programs of `make test-dropin`: tools, languages, compilers, servers of Debian's
 #   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
@@ -61,15 +63,29 @@ field() {
   tr '\n' ' ' <rust-toolchain.toml | sed -n "s/.*[[:space:]]$1 = \(\"[^\"]*\"\|\[[^]]*\]\).*/\1/p" | tr -d '[]",'
 }
 
+# Debian starts a server when it is installed. Ours are run by the tests alone: while packages are being installed, a
+# policy says no, unless this machine has one already.
+POLICY=/usr/sbin/policy-rc.d
+forbid_servers() {
+  [ -e $POLICY ] && return 0
+  trap 'as_root rm -f $POLICY' EXIT
+  as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$POLICY && chmod 755 $POLICY"
+}
+allow_servers() {
+  [ -z "$(trap -p EXIT)" ] || { as_root rm -f $POLICY; trap - EXIT; }
+}
+
 install_packages() {
   [ ${#packages[@]} -gt 0 ] || return 0
   local command=(apt-get install -y --no-install-recommends "${packages[@]}")
   if may_install && command -v apt-get >/dev/null && as_root true; then
     say "installing from Debian: ${packages[*]}"
     local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600)
-    if as_root "${quiet[@]}" update >/dev/null && as_root "${quiet[@]}" "${command[@]:1}" >&2; then
-      return 0
-    fi
+    local installed=no
+    forbid_servers || say "no policy against servers could be set: Debian may start some"
+    as_root "${quiet[@]}" update >/dev/null && as_root "${quiet[@]}" "${command[@]:1}" >&2 && installed=yes
+    allow_servers
+    [ $installed = no ] || return 0
   fi
   missing+=("${packages[*]}: sudo ${command[*]}")
 }
@@ -155,6 +171,53 @@ group_bench-arena() {
   need util-linux command -v prlimit
 }
 
+# A library that can be preloaded, by its file's name.
+finds_library() { ls /usr/lib/*/"$1" /usr/lib/"$1" 2>/dev/null | grep -q .; }
+
+group_bench-hosted() {
+  group_host
+  need libmimalloc2.0 finds_library libmimalloc.so.2
+  need libjemalloc2 finds_library libjemalloc.so.2
+  need libtcmalloc-minimal4 finds_library libtcmalloc_minimal.so.4
+  need lua5.4 command -v lua5.4
+  need python3 command -v python3
+  need sqlite3 command -v sqlite3
+  need redis-server command -v redis-server
+  need redis-tools command -v redis-benchmark
+}
+
+group_dropin() {
+  group_host
+  group_preload
+  group_node
+  local program
+  # The package and the program have one name.
+  for program in bash bc bzip2 clang cmake cppcheck curl gawk gdb grep gzip jq lua5.4 make memcached openssl patch perl \
+    ruby sbcl sqlite3 tar vim z3 zstd; do
+    need "$program" command -v "$program"
+  done
+  need binutils command -v objdump
+  need coreutils command -v factor
+  need emacs-nox command -v emacs
+  need erlang-base command -v escript
+  need ghostscript command -v gs
+  need gnuplot-nox command -v gnuplot
+  need graphviz command -v dot
+  need guile-3.0 command -v guile
+  need imagemagick command -v convert-im6.q16
+  need libxml2-utils command -v xmllint
+  need mariadb-server-core command -v mariadbd
+  need nginx command -v nginx
+  need default-jdk-headless command -v javac
+  need php-cli command -v php
+  need poppler-utils command -v pdftotext
+  need redis-server command -v redis-server
+  need redis-tools command -v redis-benchmark
+  need swi-prolog-nox command -v swipl
+  need tcl command -v tclsh
+  need xz-utils command -v xz
+}
+
 group_miri() {
   command -v rustup >/dev/null || return 0
   if ! rustup toolchain list | grep -q '^nightly'; then
@@ -172,10 +235,11 @@ group_fuzz() {
   command -v cargo-fuzz >/dev/null || attempt "cargo-fuzz" cargo install --locked cargo-fuzz
 }
 
-[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted bench-arena miri
+[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted bench-arena bench-hosted miri
 for group in "$@"; do
   case $group in
-    rust | firmware | emu | host | valgrind | preload | nim | node | bench-counted | bench-arena | miri | fuzz) "group_$group" ;;
+    rust | firmware | emu | host | valgrind | preload | nim | node | miri | fuzz) "group_$group" ;;
+    bench-counted | bench-arena | bench-hosted | dropin) "group_$group" ;;
     *)
       say "no such group: $group"
       exit 2
