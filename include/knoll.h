@@ -245,6 +245,68 @@ typedef size_t (*KnLockEnterFn)(void);
 /** Leaves the critical section: brings back the state that KnLockEnterFn found. */
 typedef void (*KnLockLeaveFn)(size_t state);
 
+/**
+ * The numbers of the process heap, in bytes where nothing else is said. What blocks take is counted as
+ * large as they are, which may be more than was asked.
+ */
+typedef struct KnProcessStats {
+  /** What used blocks take: `small_used + medium_used + large_used`. */
+  size_t used;
+  /**
+   * What is free and not the system's: in pages, between medium blocks, and in pages that wait for use.
+   */
+  size_t free;
+  /** Address space that the heap has from the system. */
+  size_t mapped;
+  /** The most that `mapped` ever was. */
+  size_t peak;
+  /** Number of used blocks of every kind. */
+  size_t blocks;
+  /** What used small blocks take. */
+  size_t small_used;
+  /** What free small blocks take, in pages that have a size. */
+  size_t small_free;
+  /** Number of used small blocks. */
+  size_t small_blocks;
+  /** Number of pages, of 64 KB, that have a size. */
+  size_t pages;
+  /** What pages take that are free, but not given back. */
+  size_t waiting;
+  /** What used medium blocks take, headers and rounding included. */
+  size_t medium_used;
+  /** What free medium blocks take; of those that are large the system has the memory. */
+  size_t medium_free;
+  /** Number of used medium blocks. */
+  size_t medium_blocks;
+  /** Number of regions of medium blocks. */
+  size_t regions;
+  /** What large blocks take. */
+  size_t large_used;
+  /** Number of large blocks. */
+  size_t large_blocks;
+  /** Number of threads that have pages. */
+  size_t threads;
+} KnProcessStats;
+
+/** A block, as a walk shows it. */
+typedef struct KnBlock {
+  /** Where its payload starts. */
+  const void *start;
+  /** Bytes that it takes: the next block of the region starts this far behind. */
+  size_t size;
+  /** `KN_BLOCK_USED` or `KN_BLOCK_FREE`. */
+  uint32_t state;
+} KnBlock;
+
+/** Told of each block by kn_heap_walk and kn_process_walk; false stops the walk. */
+typedef bool (*KnWalkFn)(void *context, const KnBlock *block);
+
+/**
+ * Takes `length` bytes of text, not NUL-terminated, and returns how many it took; fewer stops the
+ * writer.
+ */
+typedef size_t (*KnWriteFn)(void *context, const char *text, size_t length);
+
 /** A registered type; 0 is none. Valid for the heap that it was registered in. */
 typedef uint32_t KnTypeId;
 
@@ -344,12 +406,6 @@ typedef struct KnGcStats {
   /** Most cells visited by one call since GC_configure. */
   size_t longest;
 } KnGcStats;
-
-/**
- * Takes `length` bytes of text, not NUL-terminated, and returns how many it took; fewer stops the
- * writer.
- */
-typedef size_t (*KnWriteFn)(void *context, const char *text, size_t length);
 
 /** Told once when an arena, with the scopes in it, holds more than its soft budget. */
 typedef void (*KnSoftFn)(KnArena *arena, size_t held, void *context);
@@ -576,19 +632,6 @@ typedef struct KnHeapStats {
   /** Control blocks and maps, outside `total`. */
   size_t overhead;
 } KnHeapStats;
-
-/** A block, as a walk shows it. */
-typedef struct KnBlock {
-  /** Where its payload starts. */
-  const void *start;
-  /** Bytes that it takes: the next block of the region starts this far behind. */
-  size_t size;
-  /** `KN_BLOCK_USED` or `KN_BLOCK_FREE`. */
-  uint32_t state;
-} KnBlock;
-
-/** Told of each block by kn_heap_walk; false stops the walk. */
-typedef bool (*KnWalkFn)(void *context, const KnBlock *block);
 
 /** How fragmented a heap is, in bytes where nothing else is said. */
 typedef struct KnFragmentation {
@@ -904,6 +947,65 @@ void kn_free(void *at);
  * Cost: O(1). Ownership: unchanged. Thread and interrupt rule: as `kn_malloc`.
  */
 size_t kn_usable_size(const void *at);
+
+/* ==============================================================================================
+ * The process heap: the numbers and the blocks of all threads, on an operating system.
+ *
+ * What malloc and kn_malloc use in every thread that has no heap of its own: small blocks in pages, medium
+ * blocks in a heap that grows, large blocks in mappings of their own. These functions take its lock, so any
+ * thread may call them at any time; small blocks change without the lock, so that what is told of them is a
+ * moment's. The answer is KN_E_UNSUPPORTED on bare metal and WebAssembly, where there is no such heap, and
+ * in a signal handler that interrupted its own thread inside the heap.
+ * =========================================================================================== */
+
+/**
+ * Writes the numbers of the process heap to `out`.
+ *
+ * Returns KN_OK; KN_E_INVALID iff `out` is NULL; KN_E_UNSUPPORTED as above: then nothing is written.
+ * Cost: O(pages). Ownership: none. Threads: any, any time.
+ */
+KnStatus kn_process_stats(KnProcessStats *out);
+
+/**
+ * Gives back to the system what is free and not the system's, but for about `keep` bytes.
+ *
+ * Returns whether anything was given back. It is never needed for memory to go back: emptied pages and
+ * regions do so by themselves, but for a small stock that this empties.
+ * Cost: O(pages + medium blocks), and a system call for each piece. Ownership: none. Threads: any, any time.
+ */
+bool kn_process_trim(size_t keep);
+
+/**
+ * Verifies every record of the process heap: pages, their bits and counts, lists, medium blocks, the table
+ * of large ones.
+ *
+ * Returns KN_OK; KN_E_CORRUPT iff two records contradict each other; KN_E_UNSUPPORTED as above. Reports nothing to the error hook.
+ * Cost: O(pages + medium blocks + large blocks). Ownership: none. Threads: any, any time.
+ */
+KN_NODISCARD
+KnStatus kn_process_check(void);
+
+/**
+ * Shows every block of the process heap, used and free, to `visit`: small ones in order of address, then
+ * medium ones, then large ones.
+ *
+ * Returns KN_OK, also when `visit` stopped the walk; KN_E_INVALID iff `visit` is NULL; KN_E_CORRUPT iff a
+ * record is contradictory; KN_E_UNSUPPORTED as above.
+ * Cost: O(blocks). Ownership: none; `visit` may allocate and free, which is slow there, and gives up no lock:
+ * it must wait for no other thread. Threads: any; the small blocks of other threads change meanwhile.
+ */
+KnStatus kn_process_walk(KnWalkFn visit, void *context);
+
+/**
+ * Writes the numbers of the process heap as a table, then a map of it: a character for each 64 KB of small
+ * and medium blocks, and a line for each large block.
+ *
+ * Returns KN_OK, also when `write` took less than it was given, which stops it; KN_E_INVALID iff `write` is
+ * NULL; KN_E_CORRUPT iff a record is contradictory; KN_E_UNSUPPORTED as above.
+ * Cost: O(blocks); no memory but 4 KB of stack. Ownership: none; `write` as kn_process_walk's `visit`.
+ * Threads: any, any time.
+ */
+KnStatus kn_process_dump(KnWriteFn write, void *context);
 
 /* ==============================================================================================
  * Counted: cells that go when their last reference goes, cycles by trial deletion.

@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_void};
 use crate::heap::{KnBlock, KnHeap, KnHeapStats, KnStatus};
 use crate::insight;
 
-/// Told of each block by kn_heap_walk; false stops the walk.
+/// Told of each block by kn_heap_walk and kn_process_walk; false stops the walk.
 pub type KnWalkFn = Option<unsafe extern "C" fn(context: *mut c_void, block: *const KnBlock) -> bool>;
 
 /// Takes `length` bytes of text, not NUL-terminated, and returns how many it took; fewer stops the

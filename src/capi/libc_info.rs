@@ -13,7 +13,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use crate::hosted::process;
+use crate::hosted::process::{self, ClassTotals};
 use crate::hosted::report::{self, Room, Snapshot, Text};
 use crate::port::set_errno;
 
@@ -105,6 +105,9 @@ pub extern "C" fn malloc_stats() {
 /// `stream` is an open `FILE`.
 #[no_mangle]
 pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut c_void) -> c_int {
+    extern "C" {
+        fn fwrite(text: *const c_char, size: usize, count: usize, stream: *mut c_void) -> usize;
+    }
     if options != 0 {
         set_errno(libc::EINVAL);
         return -1;
@@ -121,44 +124,38 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut c_void) -> c_i
     0
 }
 
+/// What is said at the end of the one heap, and of all heaps.
+macro_rules! ends {
+    ($more:literal) => {
+        concat!(
+            "<total type=\"fast\" count=\"0\" size=\"0\"/>\n<total type=\"rest\" count=\"#\" size=\"#\"/>\n",
+            $more,
+            "<system type=\"current\" size=\"#\"/>\n<system type=\"max\" size=\"#\"/>\n",
+            "<aspace type=\"total\" size=\"#\"/>\n<aspace type=\"mprotect\" size=\"#\"/>\n",
+        )
+    };
+}
+
 fn write_xml(snapshot: &Snapshot, text: &mut Text<'_>) {
     let totals = &snapshot.totals;
-    let count_and_size = |text: &mut Text<'_>, kind: &[u8], count: usize, size: usize| {
-        text.add(b"<total type=\"").add(kind).add(b"\" count=\"").decimal(count);
-        text.add(b"\" size=\"").decimal(size).add(b"\"/>").end_line();
-    };
-    let size_of = |text: &mut Text<'_>, what: &[u8], kind: &[u8], size: usize| {
-        text.add(b"<").add(what).add(b" type=\"").add(kind).add(b"\" size=\"").decimal(size).add(b"\"/>").end_line();
-    };
-    let ends = |text: &mut Text<'_>, free: usize| {
-        count_and_size(text, b"fast", 0, 0);
-        count_and_size(text, b"rest", free, snapshot.free());
-    };
-    let sizes = |text: &mut Text<'_>| {
-        size_of(text, b"system", b"current", snapshot.mapped());
-        size_of(text, b"system", b"max", totals.peak);
-        size_of(text, b"aspace", b"total", snapshot.mapped());
-        size_of(text, b"aspace", b"mprotect", snapshot.mapped());
-    };
-
-    text.add(b"<malloc version=\"1\">").end_line();
-    text.add(b"<heap nr=\"0\">").end_line();
-    text.add(b"<sizes>").end_line();
-    let mut free = 0;
-    for class in snapshot.classes() {
-        free += class.free;
-        text.add(b"  <size from=\"").decimal(class.size).add(b"\" to=\"").decimal(class.size);
-        text.add(b"\" total=\"").decimal(class.free.wrapping_mul(class.size));
-        text.add(b"\" count=\"").decimal(class.free).add(b"\"/>").end_line();
+    text.add(b"<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");
+    let mut blocks = 0;
+    for &ClassTotals { size, free, .. } in snapshot.classes() {
+        blocks += free;
+        text.fill(
+            b"  <size from=\"#\" to=\"#\" total=\"#\" count=\"#\"/>\n",
+            &[size, size, free.wrapping_mul(size), free],
+        );
     }
-    text.add(b"</sizes>").end_line();
-    ends(text, free);
-    sizes(text);
-    text.add(b"</heap>").end_line();
-    ends(text, free);
-    count_and_size(text, b"mmap", totals.large_blocks, totals.large_bytes);
-    sizes(text);
-    text.add(b"</malloc>").end_line();
+    text.add(b"</sizes>\n");
+    let (free, mapped, peak) = (snapshot.free(), snapshot.mapped(), totals.peak);
+    text.fill(ends!("").as_bytes(), &[blocks, free, mapped, peak, mapped, mapped]);
+    text.add(b"</heap>\n");
+    text.fill(
+        ends!("<total type=\"mmap\" count=\"#\" size=\"#\"/>\n").as_bytes(),
+        &[blocks, free, totals.large_blocks, totals.large_bytes, mapped, peak, mapped, mapped],
+    );
+    text.add(b"</malloc>\n");
     text.flush();
 }
 
@@ -182,7 +179,3 @@ core::arch::global_asm!(
     "knoll_alias __libc_mallopt, mallopt",
     ".purgem knoll_alias",
 );
-
-extern "C" {
-    fn fwrite(text: *const c_char, size: usize, count: usize, stream: *mut c_void) -> usize;
-}

@@ -14,6 +14,8 @@ pub mod heap;
 
 pub mod default;
 
+pub mod process;
+
 #[cfg(feature = "counted")]
 pub mod counted;
 
@@ -41,3 +43,6 @@ pub mod witness;
 
 #[cfg(all(unix, feature = "libc-names"))]
 pub mod libc_names;
+
+#[cfg(all(unix, feature = "libc-names"))]
+pub mod libc_info;

@@ -3,9 +3,8 @@
 //! What malloc and kn_malloc use in every thread that has no heap of its own: small blocks in pages, medium
 //! blocks in a heap that grows, large blocks in mappings of their own. These functions take its lock, so any
 //! thread may call them at any time; small blocks change without the lock, so that what is told of them is a
-//! moment's. On bare metal and WebAssembly, where there is no such heap, all answer KN_E_UNSUPPORTED.
-//!
-//! In a signal handler that interrupted its own thread inside the heap they answer KN_E_ORDER.
+//! moment's. The answer is KN_E_UNSUPPORTED on bare metal and WebAssembly, where there is no such heap, and
+//! in a signal handler that interrupted its own thread inside the heap.
 
 use core::ffi::c_void;
 
@@ -55,8 +54,7 @@ pub struct KnProcessStats {
 
 /// Writes the numbers of the process heap to `out`.
 ///
-/// Returns KN_OK; KN_E_INVALID iff `out` is NULL; KN_E_ORDER and KN_E_UNSUPPORTED as above: then nothing is
-/// written.
+/// Returns KN_OK; KN_E_INVALID iff `out` is NULL; KN_E_UNSUPPORTED as above: then nothing is written.
 /// Cost: O(pages). Ownership: none. Threads: any, any time.
 ///
 /// # Safety
@@ -89,8 +87,7 @@ pub extern "C" fn kn_process_trim(keep: usize) -> bool {
 /// Verifies every record of the process heap: pages, their bits and counts, lists, medium blocks, the table
 /// of large ones.
 ///
-/// Returns KN_OK; KN_E_CORRUPT iff two records contradict each other; KN_E_ORDER and KN_E_UNSUPPORTED as
-/// above. Reports nothing to the error hook.
+/// Returns KN_OK; KN_E_CORRUPT iff two records contradict each other; KN_E_UNSUPPORTED as above. Reports nothing to the error hook.
 /// Cost: O(pages + medium blocks + large blocks). Ownership: none. Threads: any, any time.
 #[no_mangle]
 #[must_use]
@@ -102,7 +99,7 @@ pub extern "C" fn kn_process_check() -> KnStatus {
 /// medium ones, then large ones.
 ///
 /// Returns KN_OK, also when `visit` stopped the walk; KN_E_INVALID iff `visit` is NULL; KN_E_CORRUPT iff a
-/// record is contradictory; KN_E_ORDER and KN_E_UNSUPPORTED as above.
+/// record is contradictory; KN_E_UNSUPPORTED as above.
 /// Cost: O(blocks). Ownership: none; `visit` may allocate and free, which is slow there, and gives up no lock:
 /// it must wait for no other thread. Threads: any; the small blocks of other threads change meanwhile.
 ///
@@ -121,7 +118,7 @@ pub unsafe extern "C" fn kn_process_walk(visit: KnWalkFn, context: *mut c_void) 
 /// and medium blocks, and a line for each large block.
 ///
 /// Returns KN_OK, also when `write` took less than it was given, which stops it; KN_E_INVALID iff `write` is
-/// NULL; KN_E_CORRUPT iff a record is contradictory; KN_E_ORDER and KN_E_UNSUPPORTED as above.
+/// NULL; KN_E_CORRUPT iff a record is contradictory; KN_E_UNSUPPORTED as above.
 /// Cost: O(blocks); no memory but 4 KB of stack. Ownership: none; `write` as kn_process_walk's `visit`.
 /// Threads: any, any time.
 ///
@@ -145,7 +142,7 @@ mod platform {
     use crate::insight::Write;
 
     pub(super) fn stats() -> Result<KnProcessStats, KnStatus> {
-        let snapshot = Snapshot::take().ok_or(KnStatus::Order)?;
+        let snapshot = Snapshot::take().ok_or(KnStatus::Unsupported)?;
         let totals = snapshot.totals;
         Ok(KnProcessStats {
             used: snapshot.used(),
@@ -178,7 +175,7 @@ mod platform {
     }
 
     pub(super) fn dump(write: Write<'_>) -> KnStatus {
-        report::write_all(write).unwrap_or(KnStatus::Order)
+        report::write_all(write).unwrap_or(KnStatus::Unsupported)
     }
 }
 

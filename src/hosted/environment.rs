@@ -18,7 +18,7 @@ use core::mem::MaybeUninit;
 use core::ptr::null;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
-use super::report::{self, LargeRoom};
+use super::report;
 use crate::port::Errno;
 
 /// Set when the environment was looked at.
@@ -32,13 +32,11 @@ static FILE: AtomicUsize = AtomicUsize::new(0);
 /// The number is out of the way of programs that count on low ones.
 const HIGH: c_int = 1000;
 
-extern "C" {
-    static environ: *const *const c_char;
-    fn secure_getenv(name: *const c_char) -> *const c_char;
-}
-
 /// The value of a variable, if it has one that is neither empty nor 0.
 fn asked(name: &CStr) -> Option<&'static CStr> {
+    extern "C" {
+        fn secure_getenv(name: *const c_char) -> *const c_char;
+    }
     // SAFETY: a name that ends with a NUL; libc's answer lives while nobody changes the variable.
     let value = unsafe {
         let value = secure_getenv(name.as_ptr());
@@ -61,6 +59,9 @@ pub(super) fn look() {
 
 #[cold]
 fn look_once() {
+    extern "C" {
+        static environ: *const *const c_char;
+    }
     // SAFETY: libc's own variable, which it sets before the first thread is made.
     if unsafe { (&raw const environ).read() }.is_null() || SEEN.swap(true, Ordering::Relaxed) {
         return;
@@ -79,6 +80,9 @@ fn look_once() {
 
 // ---------------------------------------------------------------- at the end
 
+/// Room for all numbers: they are written at once, so that those of other processes do not come between.
+const ROOM: usize = 6 << 10;
+
 /// Run by libc at `exit`, after the program's own functions for that.
 #[used]
 #[link_section = ".fini_array"]
@@ -86,7 +90,7 @@ static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
     let Some(value) = asked(c"KNOLL_STATS") else { return };
-    let mut room: LargeRoom = [0; size_of::<LargeRoom>()];
+    let mut room = [0; ROOM];
     if value.to_bytes().contains(&b'/') {
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
         // SAFETY: a path that ends with a NUL.

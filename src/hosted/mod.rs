@@ -45,7 +45,14 @@ mod cache;
 mod classes;
 #[cfg(feature = "counted")]
 pub(crate) mod collectors;
+#[cfg(all(feature = "shared", target_os = "linux"))]
 mod environment;
+/// Only the shared library looks at the environment.
+#[cfg(not(all(feature = "shared", target_os = "linux")))]
+mod environment {
+    #[inline(always)]
+    pub(super) fn look() {}
+}
 mod fork;
 mod mappings;
 mod page;

@@ -26,22 +26,12 @@ use crate::insight::Write;
 /// More than there are sizes of small blocks.
 const MOST_CLASSES: usize = 64;
 
-/// Called in a slow path of the allocation, without the heap's lock: sees to what is asked of the shared
-/// library by the environment, once there is one. Leaves `errno` as it was.
-#[inline]
-pub(super) fn started() {
-    #[cfg(all(feature = "shared", target_os = "linux"))]
-    super::environment::look();
-}
-
 // ---------------------------------------------------------------- text
 
 /// What a line must find free.
 const LINE: usize = 160;
 /// Room for some lines.
 pub(crate) type Room = [u8; 512];
-/// Room for all numbers: they are written at once, and so beside those of other processes.
-pub(super) type LargeRoom = [u8; 6 << 10];
 
 /// Text on its way to a reader, who gets whole lines.
 pub(crate) struct Text<'a> {
@@ -57,46 +47,50 @@ impl<'a> Text<'a> {
         Text { room, length: 0, write, going: true }
     }
 
-    pub(crate) fn add(&mut self, text: &[u8]) -> &mut Self {
+    #[inline(never)]
+    pub(crate) fn add(&mut self, text: &[u8]) {
         text.iter().for_each(|&byte| self.add_byte(byte));
-        self
     }
 
-    /// What does not fit is left out.
+    /// What does not fit is left out. What there is goes to the reader before the room ends.
+    #[inline(never)]
     fn add_byte(&mut self, byte: u8) {
         if let Some(slot) = self.room.get_mut(self.length) {
             *slot = byte;
             self.length += 1;
         }
+        if byte == b'\n' && self.length + LINE > self.room.len() {
+            self.flush();
+        }
     }
 
-    pub(crate) fn decimal(&mut self, value: usize) -> &mut Self {
-        self.number(value, 10, 0)
+    /// Adds a text in which numbers replace the signs for them, one after the other: `@` a hexadecimal one,
+    /// `#` a decimal one, and `####` a decimal one at the right end of as many places.
+    #[inline(never)]
+    pub(crate) fn fill(&mut self, form: &[u8], numbers: &[usize]) {
+        let mut numbers = numbers.iter();
+        let mut form = form.iter().peekable();
+        while let Some(&sign) = form.next() {
+            if !matches!(sign, b'#' | b'@') {
+                self.add_byte(sign);
+                continue;
+            }
+            let mut width = 1;
+            while sign == b'#' && form.next_if(|&&next| next == b'#').is_some() {
+                width += 1;
+            }
+            self.number(numbers.next().copied().unwrap_or_default(), sign == b'@', width);
+        }
     }
 
-    pub(crate) fn hexadecimal(&mut self, value: usize) -> &mut Self {
-        self.number(value, 16, 0)
-    }
-
-    /// A number at the right end of a column.
-    fn column(&mut self, value: usize, width: usize) -> &mut Self {
-        self.number(value, 10, width)
-    }
-
-    /// A word at the right end of a column.
-    fn word(&mut self, word: &[u8], width: usize) -> &mut Self {
-        (word.len()..width).for_each(|_| self.add_byte(b' '));
-        self.add(word)
-    }
-
-    fn number(&mut self, value: usize, base: usize, width: usize) -> &mut Self {
+    fn number(&mut self, value: usize, hexadecimal: bool, width: usize) {
         let mut digits = [0; 20];
         let (mut first, mut rest) = (digits.len(), value);
         loop {
             first -= 1;
-            // The bases are constants, so that no division by zero is looked for.
-            let digit = if base == 16 { rest % 16 } else { rest % 10 } as u8;
-            rest = if base == 16 { rest / 16 } else { rest / 10 };
+            // Divisions by constants, of which none can be by zero.
+            let digit = if hexadecimal { rest % 16 } else { rest % 10 } as u8;
+            rest = if hexadecimal { rest / 16 } else { rest / 10 };
             if let Some(slot) = digits.get_mut(first) {
                 *slot = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
             }
@@ -104,18 +98,13 @@ impl<'a> Text<'a> {
                 break;
             }
         }
-        self.word(digits.get(first..).unwrap_or_default(), width)
-    }
-
-    /// Ends a line; hands over what there is before the room ends.
-    pub(crate) fn end_line(&mut self) {
-        self.add_byte(b'\n');
-        if self.length + LINE > self.room.len() {
-            self.flush();
-        }
+        let digits = digits.get(first..).unwrap_or_default();
+        (digits.len()..width).for_each(|_| self.add_byte(b' '));
+        self.add(digits);
     }
 
     /// Hands over what there is; true while the reader wants more.
+    #[inline(never)]
     pub(crate) fn flush(&mut self) -> bool {
         let text = self.room.get(..self.length).unwrap_or_default();
         if self.going && !text.is_empty() {
@@ -192,31 +181,37 @@ impl Snapshot {
     }
 
     /// Writes a table.
-    pub(crate) fn write(&self, text: &mut Text<'_>) {
+    fn write(&self, text: &mut Text<'_>) {
         let totals = &self.totals;
-        text.add(b"knoll ").add(env!("CARGO_PKG_VERSION").as_bytes()).add(b", process ").decimal(process_number());
-        text.add(b": ").decimal(self.used()).add(b" bytes in ").decimal(self.blocks()).add(b" blocks; ");
-        text.decimal(self.mapped()).add(b" mapped, ").decimal(totals.peak).add(b" at most").end_line();
-        text.add(b"  blocks of      pages      in use       bytes in use         bytes free").end_line();
+        text.add(concat!("knoll ", env!("CARGO_PKG_VERSION")).as_bytes());
+        text.fill(
+            b", process #: # bytes in # blocks; # mapped, # at most\n",
+            &[process_number(), self.used(), self.blocks(), self.mapped(), totals.peak],
+        );
+        text.add(b"  blocks of      pages      in use       bytes in use         bytes free\n");
         for class in self.classes() {
             let bytes = |blocks: usize| blocks.wrapping_mul(class.size);
-            text.column(class.size, 11).column(class.pages, 11).column(class.live, 12);
-            text.column(bytes(class.live), 19).column(bytes(class.free), 19).end_line();
+            text.fill(
+                b"########### ########## ########### ################## ##################\n",
+                &[class.size, class.pages, class.live, bytes(class.live), bytes(class.free)],
+            );
         }
-        for (name, blocks, used, free) in [
-            (b"all small" as &[u8], totals.small_blocks, totals.small_bytes, totals.small_free),
-            (b"medium", totals.medium_blocks, totals.medium_used, totals.medium_free),
-            (b"large", totals.large_blocks, totals.large_bytes, 0),
-        ] {
-            text.word(name, 11);
-            match name {
-                b"all small" => text.column(totals.pages, 11),
-                _ => text.word(b"", 11),
-            };
-            text.column(blocks, 12).column(used, 19).column(free, 19).end_line();
-        }
-        text.add(b"  threads with pages: ").decimal(totals.threads).add(b"; regions of medium blocks: ");
-        text.decimal(totals.regions).add(b"; free pages, resident: ").decimal(totals.dirty).add(b" bytes").end_line();
+        text.fill(
+            b"  all small ########## ########### ################## ##################\n",
+            &[totals.pages, totals.small_blocks, totals.small_bytes, totals.small_free],
+        );
+        text.fill(
+            b"     medium            ########### ################## ##################\n",
+            &[totals.medium_blocks, totals.medium_used, totals.medium_free],
+        );
+        text.fill(
+            b"      large            ########### ##################\n",
+            &[totals.large_blocks, totals.large_bytes],
+        );
+        text.fill(
+            b"  threads with pages: #; regions of medium blocks: #; free pages, resident: # bytes\n",
+            &[totals.threads, totals.regions, totals.dirty],
+        );
     }
 }
 
@@ -227,7 +222,7 @@ fn process_number() -> usize {
 }
 
 /// What is said where the lock is this very thread's.
-const INTERRUPTED: &[u8] = b"knoll: no report: this thread was interrupted inside the heap";
+const INTERRUPTED: &[u8] = b"knoll: no report: this thread was interrupted inside the heap\n";
 
 /// Writes the numbers; false iff this thread holds the lock, which it says instead.
 pub(crate) fn write_statistics(room: &mut [u8], write: Write<'_>) -> bool {
@@ -235,7 +230,7 @@ pub(crate) fn write_statistics(room: &mut [u8], write: Write<'_>) -> bool {
     let snapshot = Snapshot::take();
     match &snapshot {
         Some(snapshot) => snapshot.write(&mut text),
-        None => text.add(INTERRUPTED).end_line(),
+        None => text.add(INTERRUPTED),
     }
     text.flush();
     snapshot.is_some()
@@ -247,6 +242,9 @@ pub(crate) fn write_statistics(room: &mut [u8], write: Write<'_>) -> bool {
 const UNIT: usize = 64 << 10;
 /// Characters in a line.
 const COLUMNS: usize = 64;
+
+/// What the map begins with.
+const SMALL: &[u8] = b"\nsmall blocks, 65536 bytes a character: . all free, 1 to 9 tenths in use, # all in use\n";
 
 /// The map while it is drawn.
 struct Map<'a> {
@@ -267,14 +265,13 @@ impl Map<'_> {
             self.end();
             self.kind = Some(block.kind);
             self.text.add(match block.kind {
-                Kind::Small => b"\nsmall blocks, 65536 bytes a character: . all free, 1 to 9 tenths in use, # all in use",
-                Kind::Medium => b"\nmedium blocks, in the same way",
-                Kind::Large => b"\nlarge blocks" as &[u8],
+                Kind::Small => SMALL,
+                Kind::Medium => b"\nmedium blocks, in the same way\n",
+                Kind::Large => b"\nlarge blocks\n" as &[u8],
             });
-            self.text.end_line();
         }
         if block.kind == Kind::Large {
-            self.text.hexadecimal(block.at.addr()).add(b"  ").decimal(block.bytes).add(b" bytes").end_line();
+            self.text.fill(b"@  # bytes\n", &[block.at.addr(), block.bytes]);
         } else {
             self.draw(block);
         }
@@ -308,10 +305,10 @@ impl Map<'_> {
         let end = self.line + COLUMNS * UNIT;
         if is_first || cell < before || cell >= end {
             if !is_first {
-                self.text.end_line();
+                self.text.add_byte(b'\n');
             }
             self.line = cell;
-            self.text.hexadecimal(cell).add(b"  ");
+            self.text.fill(b"@  ", &[cell]);
         } else {
             ((before / UNIT + 1)..cell / UNIT).for_each(|_| self.text.add_byte(b' '));
         }
@@ -335,7 +332,7 @@ impl Map<'_> {
         self.draw_cell();
         self.cell = 0;
         if begun {
-            self.text.end_line();
+            self.text.add_byte(b'\n');
         }
     }
 }
@@ -363,13 +360,15 @@ pub(crate) fn last_words(status: &CStr, what: &CStr, at: usize) {
     // One call of the system, so that the line comes out whole beside those of other threads.
     let (mut room, mut write): (Room, _) = ([0; size_of::<Room>()], write_error);
     let mut text = Text::new(&mut room, &mut write);
-    text.add(b"knoll: ").add(status.to_bytes());
+    text.add(b"knoll: ");
+    text.add(status.to_bytes());
     if what.to_bytes() != status.to_bytes() {
-        text.add(b": ").add(what.to_bytes());
+        text.add(b": ");
+        text.add(what.to_bytes());
     }
-    text.add(b" at 0x").hexadecimal(at);
+    text.fill(b" at 0x@", &[at]);
     describe(&mut text, at);
-    text.end_line();
+    text.add(b"\n");
     text.flush();
 }
 
@@ -379,14 +378,14 @@ fn describe(text: &mut Text<'_>, at: usize) {
     let inside = at.wrapping_sub(block.at.addr());
     text.add(b": ");
     if inside != 0 {
-        text.decimal(inside).add(b" bytes into ");
+        text.fill(b"# bytes into ", &[inside]);
     }
     text.add(match (block.kind, block.used) {
         (Kind::Large, _) => b"a large block of " as &[u8],
         (_, true) => b"a block of ",
         (_, false) => b"a free block of ",
     });
-    text.decimal(block.bytes).add(b" bytes");
+    text.fill(b"# bytes", &[block.bytes]);
 }
 
 #[cfg(test)]
@@ -412,15 +411,13 @@ mod tests {
 
     #[test]
     fn numbers_to_any_base_and_width() {
-        let text = written(|text| {
-            text.decimal(0).add(b" ").decimal(usize::MAX).add(b" ").hexadecimal(0xdead_beef).column(7, 4).column(123, 2);
-        });
-        assert_eq!(text, std::format!("0 {} deadbeef   7123", usize::MAX));
+        let text = written(|text| text.fill(b"# #, 0x@!####|##|", &[0, usize::MAX, 0xdead_beef, 7, 123]));
+        assert_eq!(text, std::format!("0 {}, 0xdeadbeef!   7|123|", usize::MAX));
     }
 
     #[test]
     fn any_number_of_lines_and_a_reader_who_stops() {
-        let text = written(|text| (0..1000).for_each(|n| text.decimal(n).end_line()));
+        let text = written(|text| (0..1000).for_each(|n| text.fill(b"#\n", &[n])));
         assert!(text.lines().enumerate().all(|(n, line)| line == std::format!("{n}")) && text.lines().count() == 1000);
         let mut calls = 0;
         let mut write = |_: &[u8]| {
@@ -429,7 +426,7 @@ mod tests {
         };
         let mut room: Room = [0; size_of::<Room>()];
         let mut text = Text::new(&mut room, &mut write);
-        (0..1000).for_each(|n| text.decimal(n).end_line());
+        (0..1000).for_each(|n| text.fill(b"#\n", &[n]));
         assert!(!text.flush());
         assert_eq!(calls, 1);
     }

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The sources in which libc's names are defined.
-const LIBC_NAMES: [&str; 1] = ["src/capi/libc_names.rs"];
+const LIBC_NAMES: [&str; 2] = ["src/capi/libc_names.rs", "src/capi/libc_info.rs"];
 
 /// Beside the linker's own rules: these sections go nowhere.
 const DISCARD: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.comment) } } INSERT AFTER .text;\n";
@@ -54,11 +54,16 @@ pub fn symbol_version() -> Result<String> {
     Ok(format!("KNOLL_{}", util::interface()?))
 }
 
-/// libc's names, all of them.
+/// libc's names, all of them: the functions that keep their names, and the aliases.
 pub fn libc_names() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for source in LIBC_NAMES.map(|source| root().join(source)) {
-        names.extend(exported_functions(&std::fs::read_to_string(&source).context(source.display().to_string())?));
+        let text = std::fs::read_to_string(&source).with_context(|| source.display().to_string())?;
+        for definition in text.split("#[no_mangle]").skip(1) {
+            names.extend(exported_functions(definition).into_iter().next());
+        }
+        let aliases = text.split("\"knoll_alias ").skip(1).filter_map(|rest| rest.split_once(','));
+        names.extend(aliases.map(|(name, _)| name.to_owned()));
     }
     Ok(names)
 }
