@@ -9,6 +9,14 @@
 //!   itself allocates in one thread and frees in another.
 //! - Nothing here has a constructor, opens a file or takes a lock before the first allocation: the
 //!   loader calls `calloc` before anything of this library could have been set up.
+//! - None of these functions calls another by its name, which a program may have given to its own.
+//! - `__libc_malloc` and the like, by which such a program reaches the malloc behind its own, are the
+//!   same functions.
+//!
+//! Not here: C++'s `operator new` and `delete`. Those of libstdc++ and libc++ call `malloc` and `free`, and
+//! they alone can call the new-handler and throw. Nor `reallocf`, `malloc_size`, `malloc_good_size`, `vfree`:
+//! no libc of Linux has them, so no program there asks for them, but libbsd's and the like, which call
+//! `realloc` and `free`.
 //!
 //! The functions are declared, and documented for C, by `stdlib.h` and `malloc.h`: they are no part
 //! of `knoll.h`.
@@ -71,13 +79,38 @@ fn calloc_slowly(bytes: usize) -> *mut c_void {
 /// `at` is null or a block that nobody else uses; after success only the result is valid.
 #[no_mangle]
 pub unsafe extern "C" fn realloc(at: *mut c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe { resize(at, bytes) }
+}
+
+/// What `realloc` does, for others too.
+///
+/// # Safety
+/// As `realloc`.
+#[inline(always)]
+unsafe fn resize(at: *mut c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match process::realloc_quickly(at.cast(), bytes) {
+            Some(at) => at.as_ptr().cast(),
+            None => realloc_slowly(at, bytes),
+        }
+    }
+}
+
+/// The rest of `realloc`.
+///
+/// # Safety
+/// As `realloc`.
+#[inline(never)]
+unsafe fn realloc_slowly(at: *mut c_void, bytes: usize) -> *mut c_void {
     if bytes == 0 && !at.is_null() {
         // SAFETY: the caller's promise.
         unsafe { process::free(at.cast()) };
         return null_mut();
     }
     // SAFETY: the caller's promise.
-    given(unsafe { process::realloc(at.cast(), bytes) })
+    given(unsafe { process::realloc_slowly(at.cast(), bytes) })
 }
 
 /// glibc: `realloc(at, count * size)`, `ENOMEM` when the product overflows.
@@ -88,7 +121,7 @@ pub unsafe extern "C" fn realloc(at: *mut c_void, bytes: usize) -> *mut c_void {
 pub unsafe extern "C" fn reallocarray(at: *mut c_void, count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: the caller's promise.
-        Some(bytes) => unsafe { realloc(at, bytes) },
+        Some(bytes) => unsafe { resize(at, bytes) },
         None => given(null_mut()),
     }
 }
@@ -209,3 +242,23 @@ pub unsafe extern "C" fn malloc_usable_size(at: *mut c_void) -> usize {
     // SAFETY: the caller's promise.
     unsafe { process::usable_size(at.cast()) }
 }
+
+// glibc's own names for the functions above. A second definition would be a second copy of each.
+#[cfg(target_os = "linux")]
+core::arch::global_asm!(
+    ".macro knoll_alias name, of",
+    ".globl \\name",
+    ".type \\name, @function",
+    ".set \\name, \\of",
+    ".endm",
+    "knoll_alias __libc_malloc, malloc",
+    "knoll_alias __libc_calloc, calloc",
+    "knoll_alias __libc_realloc, realloc",
+    "knoll_alias __libc_reallocarray, reallocarray",
+    "knoll_alias __libc_free, free",
+    "knoll_alias __libc_memalign, memalign",
+    "knoll_alias __libc_valloc, valloc",
+    "knoll_alias __libc_pvalloc, pvalloc",
+    "knoll_alias __posix_memalign, posix_memalign",
+    ".purgem knoll_alias",
+);

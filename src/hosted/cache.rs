@@ -11,13 +11,13 @@
 //!   that did not come along are detached.
 //!
 //! ```text
-//!   thread --> Cache | current: by request / 16 | cursors: by class |
+//!   thread --> Cache | fine, coarse: by request | cursors: by class |
 //!                           |                      word ----> 0…0110100 of the page's free bits
 //!                           +--------------------> base ----> block of the word's bit 0
 //!                                                  size, page
 //! ```
 //! Costs: take about 18 instructions, give about 20 (x86-64, checks included); when a word is used up the
-//! next one is looked for; when a page is, the process heap's lock is taken once. 4 KB a thread.
+//! next one is looked for; when a page is, the process heap's lock is taken once. 4.2 KB a thread.
 
 use core::ptr::{null_mut, NonNull};
 use core::sync::atomic::compiler_fence;
@@ -33,8 +33,10 @@ use super::sync::{AtomicUsize, Ordering};
 use crate::heap::KnStatus;
 use crate::port::{self, Errno, Key};
 
-/// Requests up to here find their class by a table.
-const TABLED: usize = 1024;
+/// Requests up to here find their class by the fine table, those up to [`LARGEST_SMALL`] by the coarse one.
+const FINE: usize = 1024;
+/// Bytes that an entry of the coarse table stands for.
+const COARSE: usize = 128;
 
 /// Where the next block of a class comes from.
 #[repr(C)]
@@ -64,8 +66,9 @@ const fn others(size: usize) -> usize {
 /// What a thread has. Its address is the owner of its pages.
 #[repr(C)]
 pub(super) struct Cache {
-    /// The cursor for a request, by its granules.
-    current: [*mut Cursor; TABLED / GRANULE + 1],
+    /// The cursor for a request, by its granules, and by its multiples of [`COARSE`].
+    fine: [*mut Cursor; FINE / GRANULE + 1],
+    coarse: [*mut Cursor; LARGEST_SMALL / COARSE + 1],
     cursors: [Cursor; CLASSES],
     /// Always 0: the word of a cursor that has no page.
     none: AtomicUsize,
@@ -95,12 +98,17 @@ fn mine() -> Option<*mut Cache> {
 /// A block of at least `bytes`, if it can be had in a few instructions; None: ask [`take_slowly`].
 #[inline(always)]
 pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
-    if bytes > TABLED {
-        return None;
-    }
     let cache = mine()?;
-    // SAFETY: the thread's own cache; the table has an entry for each granule up to the bound.
-    unsafe { next(*(&raw const (*cache).current).cast::<*mut Cursor>().add(bytes.div_ceil(GRANULE))) }
+    // SAFETY: the thread's own cache; the tables have an entry for each request up to their bounds.
+    unsafe {
+        if bytes <= FINE {
+            return next(*(&raw const (*cache).fine).cast::<*mut Cursor>().add(bytes.div_ceil(GRANULE)));
+        }
+        if bytes <= LARGEST_SMALL {
+            return next(*(&raw const (*cache).coarse).cast::<*mut Cursor>().add(bytes.div_ceil(COARSE)));
+        }
+    }
+    None
 }
 
 /// The next block of the cursor's word; None: there is none.
@@ -160,33 +168,34 @@ pub(super) fn take_slowly(bytes: usize) -> *mut u8 {
     }
 }
 
-/// The block at `at` given back; false: it is none of the space's.
+/// Gives the block at `at` back, if it takes a few instructions; false: ask [`give_slowly`].
 ///
 /// # Safety
-/// Nobody uses the block any more. What is no block is refused.
+/// Nobody uses the block any more.
 #[inline(always)]
 pub(super) unsafe fn give(at: *mut u8) -> bool {
     let Some(page) = space::unit_of(at) else { return false };
     // SAFETY: the record of a mapped unit; a page that is attached to this thread's cache is this thread's.
     unsafe {
-        if (*page).owner.load(Ordering::Relaxed) == port::cache().addr() {
-            if let Some(index) = Page::index_of(page, at) {
-                if bits::give((*page).words.load(Ordering::Relaxed), index) {
-                    return true;
-                }
-            }
+        if (*page).owner.load(Ordering::Relaxed) != port::cache().addr() {
+            return false;
         }
-        give_slowly(page, at)
+        match Page::index_of(page, at) {
+            Some(index) => bits::give((*page).words.load(Ordering::Relaxed), index),
+            None => false,
+        }
     }
 }
 
-/// Gives back a block of a page that others write, too, or one that is none.
+/// Gives back a block of a page that others write, too, or refuses what is no used block of a page; false:
+/// `at` is none of the pages' business.
 ///
 /// # Safety
-/// As [`give`]; `page` is the record of the unit.
-#[inline(never)]
-unsafe fn give_slowly(page: *mut Page, at: *mut u8) -> bool {
-    // SAFETY: the caller's word.
+/// As [`give`].
+#[inline]
+pub(super) unsafe fn give_slowly(at: *mut u8) -> bool {
+    let Some(page) = space::unit_of(at) else { return false };
+    // SAFETY: the caller's word; the record of a mapped unit.
     unsafe {
         let Some(index) = Page::index_of(page, at) else { return give_nothing(at) };
         let owner = (*page).owner.load(Ordering::Relaxed);
@@ -311,9 +320,13 @@ impl Cache {
                 let others = [null_mut(); MOST_OTHERS];
                 cursors.add(class).write(Cursor { word: none, base: null_mut(), size, page: null_mut(), others });
             }
-            let current = (&raw mut (*this).current).cast::<*mut Cursor>();
-            for granules in 0..=TABLED / GRANULE {
-                current.add(granules).write(cursors.add(class_of(granules * GRANULE)));
+            let fine = (&raw mut (*this).fine).cast::<*mut Cursor>();
+            for granules in 0..=FINE / GRANULE {
+                fine.add(granules).write(cursors.add(class_of(granules * GRANULE)));
+            }
+            let coarse = (&raw mut (*this).coarse).cast::<*mut Cursor>();
+            for multiples in 0..=LARGEST_SMALL / COARSE {
+                coarse.add(multiples).write(cursors.add(class_of(multiples * COARSE)));
             }
             ((*this).next, (*this).previous) = (null_mut(), null_mut());
         }

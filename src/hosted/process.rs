@@ -251,7 +251,8 @@ pub(crate) fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
 }
 
 /// The block `at` made `bytes` long, in place or moved; null without memory, then it is as before.
-/// Moving keeps the alignment that its address has. Null `at` allocates.
+/// Moving keeps the alignment that the block was asked for with, up to 64 where it is small. Null `at`
+/// allocates.
 ///
 /// # Safety
 /// `at` is null or a block of this heap; after success only the result is used.
@@ -259,21 +260,37 @@ pub(crate) fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
 pub(crate) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
     // SAFETY: the caller's promise.
     unsafe {
-        match cache::size_at(at) {
-            // What fits and fills more than half of it stays.
-            Some(size) if bytes <= size && bytes > size / 2 => at,
-            Some(size) => realloc_small(at, size, bytes),
-            None => realloc_elsewhere(at, bytes),
+        match realloc_quickly(at, bytes) {
+            Some(at) => at.as_ptr(),
+            None => realloc_slowly(at, bytes),
         }
     }
 }
 
-/// Moves a small block of `size` bytes, 0 when it is none.
+/// [`realloc`], if the block is small and stays: when `bytes`, more than 0, fit and fill more than half.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(always)]
+pub(crate) unsafe fn realloc_quickly(at: *mut u8, bytes: usize) -> Option<NonNull<u8>> {
+    let size = cache::size_at(at)?;
+    if bytes <= size && bytes > size / 2 {
+        // SAFETY: no block begins at null.
+        return Some(unsafe { NonNull::new_unchecked(at) });
+    }
+    None
+}
+
+/// [`realloc`] of a small block that moves, and of every other one.
 ///
 /// # Safety
 /// As [`realloc`].
 #[inline(never)]
-unsafe fn realloc_small(at: *mut u8, size: usize, bytes: usize) -> *mut u8 {
+pub(crate) unsafe fn realloc_slowly(at: *mut u8, bytes: usize) -> *mut u8 {
+    let Some(size) = cache::size_at(at) else {
+        // SAFETY: the caller's promise.
+        return unsafe { realloc_elsewhere(at, bytes) };
+    };
     if size == 0 {
         cache::refuse(at, c"realloc");
         return null_mut();
@@ -282,10 +299,38 @@ unsafe fn realloc_small(at: *mut u8, size: usize, bytes: usize) -> *mut u8 {
         return null_mut();
     }
     // A block that was asked for with an alignment has a size that is a multiple of it.
-    let align = (size | at.addr() | KEPT_ALIGNMENT) & (size | at.addr() | KEPT_ALIGNMENT).wrapping_neg();
+    let align = (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg();
     // SAFETY: a used block of `size` bytes.
-    unsafe { move_block(at, size, align, bytes) }
+    unsafe {
+        if let Some(to) = cache::take((bytes + align - 1) & !(align - 1)) {
+            copy_granules(at, to.as_ptr(), size.min(bytes));
+            free(at);
+            return to.as_ptr();
+        }
+        move_block(at, size, align, bytes)
+    }
 }
+
+/// Copies from one small block to another; a call to do so would cost more than the work.
+///
+/// # Safety
+/// Two blocks of at least `bytes` rounded up to 16, at multiples of 16.
+#[inline(always)]
+unsafe fn copy_granules(from: *const u8, to: *mut u8, bytes: usize) {
+    if bytes > 48 {
+        // SAFETY: the caller's word.
+        return unsafe { copy_nonoverlapping(from, to, bytes) };
+    }
+    let mut done = 0;
+    while done < bytes {
+        // SAFETY: the caller's word. What was not written yet is copied as it is.
+        unsafe { to.add(done).cast::<Granule>().write(from.add(done).cast::<Granule>().read()) };
+        done += 16;
+    }
+}
+
+/// 16 bytes, written or not.
+type Granule = core::mem::MaybeUninit<[u64; 2]>;
 
 /// [`realloc`] of what is not small.
 ///
@@ -346,6 +391,20 @@ pub(crate) unsafe fn free(at: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
         if !cache::give(at) {
+            free_slowly(at);
+        }
+    }
+}
+
+/// [`free`], when the block is not one of a page of the calling thread's.
+///
+/// # Safety
+/// As [`free`].
+#[inline(never)]
+unsafe fn free_slowly(at: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !cache::give_slowly(at) {
             free_elsewhere(at);
         }
     }

@@ -17,7 +17,7 @@ use crate::port;
 /// Bytes of a line.
 pub(super) const LINE: usize = 64;
 /// Lines of the longest record.
-pub(super) const MOST_LINES: usize = 64;
+pub(super) const MOST_LINES: usize = 72;
 /// The first chunk.
 const FIRST: usize = 64 << 10;
 

@@ -229,7 +229,7 @@ impl Block {
 /// # Safety
 /// They are readable, and begin at a multiple of 16.
 #[inline(always)]
-unsafe fn is_zero(at: *const u8, bytes: usize) -> bool {
+pub(super) unsafe fn is_zero(at: *const u8, bytes: usize) -> bool {
     // SAFETY: the caller's word.
     let words = unsafe { core::slice::from_raw_parts(at.cast::<u64>(), bytes / 8) };
     let (chunks, rest) = words.split_at(words.len() & !7);
