@@ -9,7 +9,8 @@ use knoll::capi::default::*;
 use knoll::capi::errors::{kn_on_error, kn_status_str, kn_version};
 use knoll::capi::heap::*;
 use knoll::capi::insight::*;
-use knoll::heap::{KnHeap, KnHeapStats, KnStatus};
+use knoll::capi::process::*;
+use knoll::heap::{KnHeap, KnStatus};
 use std::ffi::{c_char, c_void, CStr};
 use std::ptr::{null_mut, NonNull};
 use std::sync::{mpsc, Mutex, MutexGuard, PoisonError};
@@ -97,15 +98,16 @@ fn all_are(bytes: &[u8], fill: u8) -> bool {
     bytes.iter().step_by(step).chain(bytes.last()).all(|&byte| byte == fill)
 }
 
-fn heap_is_sound() -> KnHeapStats {
-    let heap = kn_heap_default();
-    let mut stats = std::mem::MaybeUninit::<KnHeapStats>::uninit();
+/// The numbers of the process heap, whose records are in order, and its medium blocks' heap's too.
+fn heap_is_sound() -> KnProcessStats {
+    assert_eq!(kn_process_check(), KnStatus::Ok);
+    let mut stats = KnProcessStats::default();
     // SAFETY: a live heap, and tests take turns.
     unsafe {
-        assert_eq!(kn_heap_check(heap), KnStatus::Ok);
-        assert_eq!(kn_heap_stats(heap, stats.as_mut_ptr()), KnStatus::Ok);
-        stats.assume_init()
+        assert_eq!(kn_heap_check(kn_heap_default()), KnStatus::Ok);
+        assert_eq!(kn_process_stats(&mut stats), KnStatus::Ok);
     }
+    stats
 }
 
 // ---------------------------------------------------------------- the error hook
@@ -289,8 +291,34 @@ fn realloc_from_a_byte_to_megabytes_and_back() {
 #[test]
 fn the_heap_grows_and_all_of_it_merges_again() {
     let _turn = turn();
+    drop(Block::new(120 * KB, 9));
     let before = heap_is_sound();
     let mut blocks: Vec<Block> = (0..times(40_000)).map(|n| Block::new(n * 37 % 700, n as u8)).collect();
+    let grown = heap_is_sound();
+    assert_eq!(grown.blocks, before.blocks + blocks.len());
+    assert!(cfg!(miri) || cfg!(feature = "checks-full") || grown.pages > before.pages + 200);
+    while let Some(block) = (!blocks.is_empty()).then(|| blocks.swap_remove(blocks.len() * 5 / 7)) {
+        drop(block);
+    }
+    let after = heap_is_sound();
+    assert_eq!((before.used, before.blocks), (after.used, after.blocks));
+    // What was small blocks of many sizes now serves blocks of one, as many bytes, and nothing more is mapped
+    // but for the pages that this thread keeps of each size.
+    let others: Vec<Block> = (0..times(40_000) / 5).map(|n| Block::new(1400, n as u8)).collect();
+    let mapped = heap_is_sound().mapped;
+    assert!(mapped <= grown.mapped + 100 * 64 * KB, "{} KB, {} KB before", mapped / KB, grown.mapped / KB);
+    drop(others);
+    // And one of nearly the largest size that is not large has room where one was before.
+    let regions = heap_is_sound().regions;
+    drop(Block::new(120 * KB, 9));
+    assert_eq!(heap_is_sound().regions, regions);
+}
+
+#[test]
+fn medium_blocks_need_more_regions_and_merge_again() {
+    let _turn = turn();
+    let before = heap_is_sound();
+    let mut blocks: Vec<Block> = (0..times(400)).map(|n| Block::new(9 * KB + n * 137 % (100 * KB), n as u8)).collect();
     let grown = heap_is_sound();
     assert!(cfg!(miri) || cfg!(feature = "checks-full") || grown.regions > 1);
     while let Some(block) = (!blocks.is_empty()).then(|| blocks.swap_remove(blocks.len() * 5 / 7)) {
@@ -298,7 +326,7 @@ fn the_heap_grows_and_all_of_it_merges_again() {
     }
     let after = heap_is_sound();
     assert_eq!((before.used, before.blocks), (after.used, after.blocks));
-    // What was small blocks now serves one of nearly the largest size that is not large.
+    // What was medium blocks now serves one of nearly the largest size that is not large.
     let regions = after.regions;
     drop(Block::new(120 * KB, 9));
     assert_eq!(heap_is_sound().regions, regions);

@@ -205,7 +205,7 @@ fn threads_follow_the_model() {
             }
         });
         // Nobody is in the middle of a call.
-        let quiet = Model::new(&claims, 4, true, CHECKED);
+        let quiet = Model::new(&claims, 4, false, CHECKED);
         quiet.check().unwrap_or_else(|why| panic!("after round {round}: {why}\n{}", again()));
     }
     let mut last = Model::new(&claims, 4, true, CHECKED);

@@ -1,5 +1,6 @@
 //! The functions of the library under test, linked or loaded.
 
+use knoll::capi::process::KnProcessStats;
 use knoll::heap::KnStatus;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
@@ -24,6 +25,7 @@ pub struct Api {
     pub usable_size: unsafe extern "C" fn(*const c_void) -> usize,
     /// `kn_process_check`.
     pub check: extern "C" fn() -> KnStatus,
+    stats: unsafe extern "C" fn(*mut KnProcessStats) -> KnStatus,
     on_error: extern "C" fn(Option<Hook>),
 }
 
@@ -49,6 +51,15 @@ impl Api {
             (api.on_error)(Some(listen));
             api
         })
+    }
+
+    /// The numbers of the process heap.
+    pub fn stats(&self) -> KnProcessStats {
+        let mut stats = KnProcessStats::default();
+        // SAFETY: a place for the numbers.
+        let status = unsafe { (self.stats)(&mut stats) };
+        assert_eq!(status, KnStatus::Ok);
+        stats
     }
 
     /// Frees what may be no block.
@@ -81,6 +92,7 @@ impl Api {
 fn linked() -> Api {
     use knoll::capi::default::*;
     use knoll::capi::errors::kn_on_error;
+    use knoll::capi::process::{kn_process_check, kn_process_stats};
     Api {
         malloc: kn_malloc,
         calloc: kn_calloc,
@@ -88,14 +100,10 @@ fn linked() -> Api {
         aligned_alloc: kn_aligned_alloc,
         free: kn_free,
         usable_size: kn_usable_size,
-        check: linked_check,
+        check: kn_process_check,
+        stats: kn_process_stats,
         on_error: kn_on_error,
     }
-}
-
-extern "C" fn linked_check() -> KnStatus {
-    // SAFETY: the process heap; its lock is not taken, so other threads must not be in the middle of a call.
-    unsafe { knoll::capi::insight::kn_heap_check(knoll::capi::default::kn_heap_default()) }
 }
 
 #[cfg(not(miri))]
@@ -132,6 +140,7 @@ mod loaded {
                 free: function(library, "kn_free"),
                 usable_size: function(library, "kn_usable_size"),
                 check: function(library, "kn_process_check"),
+                stats: function(library, "kn_process_stats"),
                 on_error: function(library, "kn_on_error"),
             }
         }

@@ -283,10 +283,15 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// Whether the library finds its own records in order. With no thread in the middle of a call.
+    /// Whether the library finds its own records in order, and, when this model is the only user, as many blocks
+    /// in use as live here. With no thread in the middle of a call.
     pub fn check(&self) -> Result<(), String> {
         let status = (self.api.check)();
-        ensure(status == KnStatus::Ok, || format!("the heap's check says {status:?}"))
+        ensure(status == KnStatus::Ok, || format!("the heap's check says {status:?}"))?;
+        let (stats, live) = (self.api.stats(), self.slots.iter().flatten().count());
+        let asked: usize = self.slots.iter().flatten().map(|block| block.bytes).sum();
+        ensure(!self.alone || stats.blocks == live, || format!("{live} blocks live, and the numbers are {stats:?}"))?;
+        ensure(!self.alone || stats.used >= asked, || format!("{asked} bytes live, and the numbers are {stats:?}"))
     }
 
     /// Frees everything.
