@@ -12,13 +12,14 @@
 #   make bench-hosted    measure libknoll.so and its rivals as mallocs of real programs; writes docs/hosted-figures.md
 #   make test-dropin     fifty programs on libknoll.so, each next to the same on libc's malloc; installs them from Debian
 #   make size       code size of each public function, and of libknoll.so
-#   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR
+#   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR, FEATURES=hardened
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
 #   make fuzz       the fuzz target, FUZZ_SECONDS long (60)
 #   make clean      remove what was built
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+FEATURES ?=
 FUZZ_SECONDS ?= 60
 
 # Cargo builds the driver quietly; the first time that is a minute of silence.
@@ -75,7 +76,7 @@ size:
 
 install:
 	@tools/setup.sh rust
-	$(XTASK) install --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
+	$(XTASK) install --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --features '$(FEATURES)'
 
 miri:
 	@tools/setup.sh rust miri

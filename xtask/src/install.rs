@@ -28,6 +28,9 @@ pub struct Args {
     /// Put before the prefix while installing, as packagers need it
     #[arg(long, default_value = "")]
     destdir: String,
+    /// Features of libknoll.so beside the default ones, as `hardened`
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
     /// Install into target/ and use the package in every way promised
     #[arg(long)]
     check: bool,
@@ -38,10 +41,11 @@ pub fn run(args: Args) -> Result<()> {
     if args.check {
         return check();
     }
-    install(&args.prefix, &args.destdir)
+    let features: Vec<&str> = args.features.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    install(&args.prefix, &args.destdir, &features)
 }
 
-fn install(prefix: &Path, destdir: &str) -> Result<()> {
+fn install(prefix: &Path, destdir: &str, features: &[&str]) -> Result<()> {
     if !prefix.is_absolute() {
         bail!("PREFIX must be an absolute path, not {}", prefix.display());
     }
@@ -55,7 +59,8 @@ fn install(prefix: &Path, destdir: &str) -> Result<()> {
 
     let version = version()?;
     let full = format!("libknoll.so.{version}");
-    size::strip(&util::build_shared()?, &library.join(&full))?;
+    let built = util::Library { features, ..util::Library::default() }.shared()?;
+    size::strip(&built, &library.join(&full))?;
     for link in [soname()?, "libknoll.so".to_owned()] {
         let link = library.join(link);
         // A link cannot be overwritten, only replaced.
@@ -106,25 +111,35 @@ const COUNTED: &str = "references to ada: 3\nburied without a collection: 0\n\
 /// The examples that both libraries are used with, and what they print.
 const EXAMPLES: [(&str, &str); 2] = [("quickstart", EXPECTED), ("counted", COUNTED)];
 
+/// What `examples/c/server.c` prints, whose malloc is that of libknoll.so.
+const SERVER: &str = "400000 answers, 206200000 bytes\ntheir memory went back to the system\n\
+                      blocks of a process at rest: few, check: ok\n";
+
 fn check() -> Result<()> {
     let directory = work_dir("package")?;
     std::fs::remove_dir_all(&directory)?;
     std::fs::create_dir_all(&directory)?;
     let prefix = directory.join("prefix");
     let mut tally = Tally::default();
-    tally.record("install", install(&prefix, ""));
-    tally.record("install with DESTDIR", install(Path::new("/usr"), &directory.join("stage").display().to_string()));
+    tally.record("install", install(&prefix, "", &[]));
+    let stage = directory.join("stage").display().to_string();
+    tally.record("install with DESTDIR", install(Path::new("/usr"), &stage, &[]));
     announce("Using the package");
     tally.record("gcc with pkg-config, libknoll.so", with_pkg_config(&directory, &prefix));
+    tally.record("gcc with pkg-config, a program's malloc", with_malloc(&directory, &prefix));
+    tally.record("LD_PRELOAD", with_preload(&directory, &prefix));
     tally.record("gcc with libknoll.a", with_archive(&directory, &prefix));
     tally.record("g++ with libknoll.a", with_cplusplus(&directory, &prefix));
     tally.record("the versions of header, library and Cargo.toml are one", versions(&directory, &prefix));
     let found = format!("-DCMAKE_PREFIX_PATH={}", prefix.display());
-    tally.record("CMake find_package", with_cmake(&directory.join("cmake-found"), &[&found]));
+    tally.record("CMake find_package", with_cmake(&directory.join("cmake-found"), &[&found], true));
     let fetched = format!("-DKNOLL_SOURCE={}", root().display());
-    tally.record("CMake FetchContent from source", with_cmake(&directory.join("cmake-fetched"), &[&fetched]));
+    tally.record("CMake FetchContent from source", with_cmake(&directory.join("cmake-fetched"), &[&fetched], true));
     let prebuilt = format!("-DKNOLL_PREBUILT={}", work_dir("install")?.display());
-    tally.record("CMake FetchContent, prebuilt", with_cmake(&directory.join("cmake-prebuilt"), &[&fetched, &prebuilt]));
+    tally.record(
+        "CMake FetchContent, prebuilt",
+        with_cmake(&directory.join("cmake-prebuilt"), &[&fetched, &prebuilt], false),
+    );
     tally.record("CMake FetchContent for Cortex-M4, linked", with_cmake_for_cortex_m4(&directory, &fetched));
     for cpu in ["m0", "m4"] {
         tally.record(format!("examples/firmware on Cortex-{}", cpu.to_uppercase()), firmware(&directory, cpu));
@@ -147,14 +162,35 @@ fn gcc(compiler: &str, output: &Path, source: &str) -> Command {
     command
 }
 
-fn with_pkg_config(directory: &Path, prefix: &Path) -> Result<()> {
+/// Builds an example as pkg-config says, and compares what it prints.
+fn by_pkg_config(example: &str, options: &[&str], expected: &str, directory: &Path, prefix: &Path) -> Result<()> {
     let mut ask = program("pkg-config", ["--cflags", "--libs", "knoll"]);
     let flags = capture(ask.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")))?;
-    for (example, expected) in EXAMPLES {
-        let output = directory.join(format!("{example}-with-pkg-config"));
-        let mut compile = gcc("gcc", &output, &format!("examples/c/{example}.c"));
-        util::run(compile.arg("-std=c11").args(flags.split_whitespace()))?;
-        prints(Command::new(&output).env("LD_LIBRARY_PATH", prefix.join("lib")), expected)?;
+    let output = directory.join(format!("{example}-with-pkg-config"));
+    let mut compile = gcc("gcc", &output, &format!("examples/c/{example}.c"));
+    util::run(compile.arg("-std=c11").args(options).args(flags.split_whitespace()))?;
+    prints(Command::new(&output).env("LD_LIBRARY_PATH", prefix.join("lib")), expected)
+}
+
+fn with_pkg_config(directory: &Path, prefix: &Path) -> Result<()> {
+    EXAMPLES.iter().try_for_each(|(example, expected)| by_pkg_config(example, &[], expected, directory, prefix))
+}
+
+/// Distributions link with `--as-needed`: a library whose malloc alone is used is needed.
+fn with_malloc(directory: &Path, prefix: &Path) -> Result<()> {
+    by_pkg_config("server", &["-O2", "-pthread", "-Wl,--as-needed"], SERVER, directory, prefix)
+}
+
+/// A program that knows nothing of Knoll prints the same on it, and its heap has something to tell.
+fn with_preload(directory: &Path, prefix: &Path) -> Result<()> {
+    let statistics = directory.join("statistics");
+    let mut on_knoll = program("ls", ["-lR", "/usr/include/linux"]);
+    on_knoll.env("LD_PRELOAD", prefix.join("lib").join(soname()?)).env("KNOLL_STATS", &statistics);
+    let printed = capture(&mut on_knoll)?;
+    prints(&mut program("ls", ["-lR", "/usr/include/linux"]), &printed)?;
+    let told = std::fs::read_to_string(&statistics).context("no statistics were written: is it loaded?")?;
+    if !told.starts_with(&format!("knoll {}, process ", version()?)) {
+        bail!("these are no statistics:\n{told}");
     }
     Ok(())
 }
@@ -203,8 +239,12 @@ fn versions(directory: &Path, prefix: &Path) -> Result<()> {
     prints(Command::new(&output).env("LD_LIBRARY_PATH", prefix.join("lib")), &expected)
 }
 
-fn with_cmake(build: &Path, options: &[&str]) -> Result<()> {
-    prints(&mut Command::new(build_with_cmake(build, options)?), EXPECTED)
+fn with_cmake(build: &Path, options: &[&str], has_malloc: bool) -> Result<()> {
+    prints(&mut Command::new(build_with_cmake(build, options)?), EXPECTED)?;
+    if has_malloc {
+        prints(&mut Command::new(build.join("server")), SERVER)?;
+    }
+    Ok(())
 }
 
 /// Configures and builds `examples/cmake`; returns the program.
