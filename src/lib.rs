@@ -1,7 +1,8 @@
 //! Knoll: the memory manager for small language runtimes and firmware.
 //!
 //! One library, four ways to let memory go: free it, count it, scope it, trace it. This version has
-//! the first, [`heap`], on which the others rest, and the second, [`counted`].
+//! the first three: [`heap`], on which the others rest, [`counted`], and [`arena`]. On an operating system
+//! the first is also the malloc of whole programs (`hosted`), linked or preloaded.
 //!
 //! Guarantees
 //! * `no_std`, no static in the core, no dependency but `libc` on hosted targets.
@@ -13,17 +14,20 @@
 //! ```text
 //!   capi      the C ABI: include/knoll.h, a file for each chapter
 //!     |-- insight   pictures and reports, for people
+//!   arena     scopes, free-standing arenas, resident blocks
+//!     |
 //!   counted   cells, types, counting, cycle collection
 //!     |
-//!   heap      manual memory: blocks, bins, regions
-//!     |
 //!   port      what a platform supplies: memory, lock, default heap, error hook
-//!               (on an operating system with `hosted`: a heap that grows)
+//!     |-- hosted    on an operating system: the malloc of a process. Small blocks in pages of
+//!     |             threads, medium ones in a heap that grows, large ones in mappings
+//!   heap      manual memory: blocks, bins, regions
 //! ```
 //!
 //! Features: `layout-map`, `layout-compact`, `layout-wide` (block layouts in the build), `counted`,
-//! `checks-none`, `checks-full` (how much is verified), `small-code` (one copy of each list
-//! operation), `capi` (an archive of its own), `libc-names`, `shared`.
+//! `arena`, `checks-none`, `checks-full` (how much is verified), `small-code` (one copy of each list
+//! operation), `capi` (an archive of its own), `libc-names`, `shared` (libknoll.so), `hardened` (a
+//! malloc that makes mistakes harder to exploit), `grain`.
 
 #![no_std]
 
