@@ -339,17 +339,32 @@ impl Cache {
     unsafe fn refill(this: *mut Cache, cursor: *mut Cursor, class: usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            if !(*cursor).page.is_null() {
-                if Self::look_around(this, cursor, class) {
-                    return true;
-                }
-                Self::point(cursor, &raw const (*this).none);
-                Self::put_aside(cursor, others(size_of_class(class)));
+            if !(*cursor).page.is_null() && Self::look_around(this, cursor, class) {
+                return true;
             }
             super::environment::look();
-            let Ok(page) = process::with_pages(|pages| pages.attach(class, this.addr())) else { return false };
+            // The page that was used up first goes, under the lock: until a page is detached nobody but its
+            // owner may touch its words.
+            let count = others(size_of_class(class));
+            let others = (&raw mut (*cursor).others).cast::<*mut Page>();
+            let last = if count == 0 { (*cursor).page } else { *others.add(count - 1) };
+            let swap = |pages: &mut pages::Pages| {
+                let page = pages.attach(class, this.addr());
+                if !page.is_null() && !last.is_null() {
+                    pages.detach(last);
+                }
+                page
+            };
+            let page = process::with_pages(swap).unwrap_or(null_mut());
             if page.is_null() {
                 return false;
+            }
+            Self::point(cursor, &raw const (*this).none);
+            for n in (1..count).rev() {
+                *others.add(n) = *others.add(n - 1);
+            }
+            if count != 0 {
+                *others = (*cursor).page;
             }
             (*cursor).page = page;
             Self::look_on(this, cursor, page)
@@ -390,27 +405,6 @@ impl Cache {
             (*page).owner.load(Ordering::Relaxed) & WAITING != 0
                 && collect(page)
                 && Self::look_on(this, cursor, page)
-        }
-    }
-
-    /// Leaves the cursor without a page: the one that it had goes to the others, whose last is detached.
-    ///
-    /// # Safety
-    /// As [`Cache::refill`]; the cursor's word is none.
-    unsafe fn put_aside(cursor: *mut Cursor, others: usize) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let mut page = (*cursor).page;
-            (*cursor).page = null_mut();
-            for n in 0..others {
-                core::mem::swap(&mut *(&raw mut (*cursor).others).cast::<*mut Page>().add(n), &mut page);
-                if page.is_null() {
-                    return;
-                }
-            }
-            if (*page).detach(&mut |index| refuse(Page::block(page, index), c"free")) == Given::Settle {
-                pages::settle(page);
-            }
         }
     }
 

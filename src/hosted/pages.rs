@@ -64,6 +64,7 @@ impl Pages {
     }
 
     /// Attaches a page of the class to a cache; null without memory.
+    #[inline(never)]
     pub(super) fn attach(&mut self, class: usize, cache: usize) -> *mut Page {
         if UNSETTLED.load(Ordering::Relaxed) && UNSETTLED.swap(false, Ordering::Acquire) {
             self.settle_all();

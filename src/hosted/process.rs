@@ -67,8 +67,21 @@ static PROCESS: Process = Process(UnsafeCell::new(State {
 static HEAP: AtomicPtr<KnHeap> = AtomicPtr::new(null_mut());
 
 /// Runs `work` on the state under the lock, or says why that could last for ever.
-#[inline(always)]
 pub(super) fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
+    let (mut work, mut result) = (Some(work), None);
+    with_state_called(&mut |state| result = work.take().map(|work| work(state)))?;
+    result.ok_or(Busy::Mine)
+}
+
+/// One copy of what surrounds the work that is done rarely.
+#[inline(never)]
+fn with_state_called(work: &mut dyn FnMut(&mut State)) -> Result<(), Busy> {
+    with_state_in_line(work)
+}
+
+/// [`with_state`], with the work and what surrounds it in line.
+#[inline(always)]
+fn with_state_in_line<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     port::with_lock(|| {
         // SAFETY: the lock is held and is not re-entrant, so this is the only reference.
         let state = unsafe { &mut *PROCESS.0.get() };
@@ -147,17 +160,20 @@ pub(crate) fn malloc_slowly(bytes: usize) -> *mut u8 {
 }
 
 /// A block that is not small, or that no page had; and whether its bytes are known to be zero.
-#[inline]
+#[inline(never)]
 fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
-    let try_once = || match align.checked_add(bytes) {
-        Some(sum) if sum < LARGE || align <= BLOCK_ALIGN && bytes < LARGE => (medium(align, bytes), false),
-        _ => large(align, bytes),
-    };
-    let found = try_once();
-    if found.0.is_null() && bytes <= LARGEST && align <= LARGEST / 2 && reclaim() {
-        return try_once();
+    let mut tried = false;
+    loop {
+        let found = match align.checked_add(bytes) {
+            Some(sum) if sum < LARGE || align <= BLOCK_ALIGN && bytes < LARGE => (medium(align, bytes), false),
+            _ => large(align, bytes),
+        };
+        let served = !found.0.is_null() || bytes > LARGEST || align > LARGEST / 2;
+        if served || tried || !reclaim() {
+            return found;
+        }
+        tried = true;
     }
-    found
 }
 
 /// Gives back to the system all that can be, because it refuses memory; true iff that was anything.
@@ -347,7 +363,7 @@ unsafe fn realloc_elsewhere(at: *mut u8, bytes: usize) -> *mut u8 {
     let _errno = Errno::keep();
     loop {
         // SAFETY: the caller's promise.
-        match with_state(|state| unsafe { state.realloc(at, bytes) }) {
+        match with_state_in_line(|state| unsafe { state.realloc(at, bytes) }) {
             Ok(Resized::Done(to)) => return to,
             // SAFETY: the block is still the caller's, and `size` bytes of it are valid.
             Ok(Resized::Move { size, align }) => return unsafe { move_block(at, size, align, bytes) },
@@ -420,7 +436,7 @@ unsafe fn free_elsewhere(at: *mut u8) {
         return;
     }
     // SAFETY: the caller's promise.
-    match with_state(|state| unsafe { state.free(at) }) {
+    match with_state_in_line(|state| unsafe { state.free(at) }) {
         Ok(None) => {}
         Ok(Some(large)) => {
             let _errno = Errno::keep();
@@ -490,7 +506,7 @@ unsafe fn size_during_fork(at: *const u8) -> Option<usize> {
 #[inline]
 fn medium(align: usize, bytes: usize) -> *mut u8 {
     fork::register_once();
-    match with_state(|state| state.medium(align, bytes)) {
+    match with_state_in_line(|state| state.medium(align, bytes)) {
         Ok(at) => at,
         Err(_) => aside::allocate(align, bytes),
     }

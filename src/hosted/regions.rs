@@ -60,9 +60,9 @@ pub(super) struct Regions {
     count: usize,
     /// The sum of their sizes.
     total: usize,
-    /// Bytes freed since the free blocks last gave back, and how many may be.
+    /// Bytes freed since the free blocks last gave back, and how many may be beside [`KEPT`].
     freed: usize,
-    most_freed: usize,
+    share: usize,
 }
 
 /// A region that was taken out of the heap.
@@ -73,7 +73,7 @@ pub(super) struct Emptied {
 impl Regions {
     pub(super) const fn new() -> Regions {
         let none = Region { base: null_mut(), bytes: 0, live: 0, handed_out: 0 };
-        Regions { list: [none; MOST], count: 0, total: 0, freed: 0, most_freed: KEPT }
+        Regions { list: [none; MOST], count: 0, total: 0, freed: 0, share: 0 }
     }
 
     /// Makes the heap in a first region; null iff the system refuses it.
@@ -180,7 +180,7 @@ impl Regions {
         if region.live == 0 && index != 0 {
             return self.emptied(heap, index);
         }
-        if self.freed > self.most_freed {
+        if self.freed > KEPT + self.share {
             self.discard_holes(heap);
         }
         None
@@ -250,7 +250,7 @@ impl Regions {
             KnHeap::stats(heap, &mut stats);
         }
         self.freed = 0;
-        self.most_freed = KEPT + stats.used / KEPT_SHARE;
+        self.share = stats.used / KEPT_SHARE;
         any
     }
 

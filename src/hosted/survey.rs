@@ -76,6 +76,7 @@ pub(crate) struct Block {
 ///
 /// # Safety
 /// A page; under the lock.
+#[inline(never)]
 unsafe fn free_in(page: &Page) -> usize {
     let words = page.words.load(Ordering::Relaxed);
     // SAFETY: the caller's word.
@@ -86,6 +87,7 @@ unsafe fn free_in(page: &Page) -> usize {
 }
 
 /// Calls `visit` with each page of small blocks until it answers false; true iff it never did.
+#[inline(never)]
 fn each_page(state: &State, visit: &mut dyn FnMut(*mut Page) -> bool) -> bool {
     (0..state.pages.space.units()).all(|index| {
         // SAFETY: used units have records, which the lock keeps from changing.
@@ -204,7 +206,7 @@ pub(crate) fn block_around(at: *const u8) -> Option<Block> {
             // SAFETY: the record of a mapped unit, which the lock keeps from changing.
             unsafe {
                 if (*page).kind == Unit::Small {
-                    let n = at.addr() % UNIT / (*page).size as usize;
+                    let n = (at.addr() % UNIT).checked_div((*page).size as usize)?;
                     let block = Page::block(page, n);
                     let (bytes, used) = ((*page).size as usize, n < (*page).capacity as usize && !(*page).is_free(n));
                     return Some(Block { at: block, bytes, kind: Kind::Small, used });
