@@ -969,8 +969,9 @@ KnStatus kn_process_stats(KnProcessStats *out);
 /**
  * Gives back to the system what is free and not the system's, but for about `keep` bytes.
  *
- * Returns whether anything was given back. It is never needed for memory to go back: emptied pages and
- * regions do so by themselves, but for a small stock that this empties.
+ * Returns whether there was anything; of pages between medium blocks it can't be told whether they had gone
+ * before. Memory goes back without this call: emptied pages and regions do so by themselves, but for a small
+ * stock that it empties.
  * Cost: O(pages + medium blocks), and a system call for each piece. Ownership: none. Threads: any, any time.
  */
 bool kn_process_trim(size_t keep);

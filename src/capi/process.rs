@@ -76,8 +76,9 @@ pub unsafe extern "C" fn kn_process_stats(out: *mut KnProcessStats) -> KnStatus 
 
 /// Gives back to the system what is free and not the system's, but for about `keep` bytes.
 ///
-/// Returns whether anything was given back. It is never needed for memory to go back: emptied pages and
-/// regions do so by themselves, but for a small stock that this empties.
+/// Returns whether there was anything; of pages between medium blocks it can't be told whether they had gone
+/// before. Memory goes back without this call: emptied pages and regions do so by themselves, but for a small
+/// stock that it empties.
 /// Cost: O(pages + medium blocks), and a system call for each piece. Ownership: none. Threads: any, any time.
 #[no_mangle]
 pub extern "C" fn kn_process_trim(keep: usize) -> bool {

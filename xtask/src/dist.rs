@@ -249,6 +249,8 @@ const LIBC: &[&str] = &[
     "madvise",
     "sysconf",
     "__errno_location",
+    "__libc_single_threaded",
+    "getpid",
     "abort",
     "write",
     "syscall",

@@ -20,6 +20,7 @@ mod miri;
 mod nim;
 mod preload;
 mod races;
+mod reports;
 mod rules;
 mod run;
 mod shared;
@@ -80,6 +81,8 @@ enum Command {
     Preload(preload::Args),
     /// Run the tests with threads under ThreadSanitizer
     Races(races::Args),
+    /// What libknoll.so tells of itself: kn_process_*, KNOLL_STATS, KNOLL_DUMP_SIGNAL, last words
+    Reports,
     /// Verify what the project promises about itself: links, licences, nothing unfinished
     Rules(rules::Args),
     /// Run Lua on Knoll, here and in the emulated Cortex-M4, and report side by side
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
         Command::Races(args) => races::run(args),
+        Command::Reports => reports::run(),
         Command::Rules(args) => rules::run(args),
         Command::Run(args) => run::run(args),
         Command::Size(args) => size::run(args),
