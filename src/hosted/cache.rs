@@ -54,12 +54,12 @@ pub(super) struct Cursor {
 
 /// Pages of a class that a thread has besides the current one: few blocks of a page would make it change
 /// pages often.
-const MOST_OTHERS: usize = 3;
+const MOST_OTHERS: usize = 1;
 const fn others(size: usize) -> usize {
-    match size {
-        0..=128 => 0,
-        129..=256 => 1,
-        _ => MOST_OTHERS,
+    if size <= 128 {
+        0
+    } else {
+        MOST_OTHERS
     }
 }
 
@@ -467,7 +467,7 @@ unsafe fn detach_all(cache: *mut Cache, pages: &mut pages::Pages) {
         unsafe {
             let cursor = (&raw mut (*cache).cursors).cast::<Cursor>().add(class);
             (*cursor).word = none;
-            let attached = [(*cursor).page, (*cursor).others[0], (*cursor).others[1], (*cursor).others[2]];
+            let attached = [(*cursor).page, (*cursor).others[0]];
             (*cursor).page = null_mut();
             (*cursor).others = [null_mut(); MOST_OTHERS];
             for page in attached {

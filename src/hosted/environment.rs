@@ -24,7 +24,7 @@ use crate::port::Errno;
 /// Set when the environment was looked at.
 static SEEN: AtomicBool = AtomicBool::new(false);
 
-/// Standard error under another number; 0: not kept.
+/// Standard error under another number, or its own; -1: there is none; 0: nobody looked.
 static ERRORS: AtomicI32 = AtomicI32::new(0);
 /// Which file that is.
 static DEVICE: AtomicUsize = AtomicUsize::new(0);
@@ -118,14 +118,15 @@ fn identity(descriptor: c_int) -> Option<(usize, usize)> {
 }
 
 fn keep_errors() {
-    let Some((device, file)) = identity(libc::STDERR_FILENO) else { return };
-    // SAFETY: no conditions; -1 where so high a number is not allowed.
-    let kept = unsafe { libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, HIGH) };
-    if kept > 0 {
+    let mut kept = -1;
+    if let Some((device, file)) = identity(libc::STDERR_FILENO) {
+        // SAFETY: no conditions; -1 where so high a number is not allowed.
+        let other = unsafe { libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, HIGH) };
+        kept = if other < 0 { libc::STDERR_FILENO } else { other };
         DEVICE.store(device, Ordering::Relaxed);
         FILE.store(file, Ordering::Relaxed);
-        ERRORS.store(kept, Ordering::Release);
     }
+    ERRORS.store(kept, Ordering::Release);
 }
 
 /// Standard error, wherever it is. A program may have closed all its files and opened others since.

@@ -82,6 +82,16 @@ fn with_state_called(work: &mut dyn FnMut(&mut State)) -> Result<(), Busy> {
 /// [`with_state`], with the work and what surrounds it in line.
 #[inline(always)]
 fn with_state_in_line<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
+    let result = with_state_alone(work);
+    if space::has_excess() {
+        return_excess(None);
+    }
+    result
+}
+
+/// Runs `work` on the state under the lock, and nothing behind it.
+#[inline(always)]
+fn with_state_alone<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> {
     port::with_lock(|| {
         // SAFETY: the lock is held and is not re-entrant, so this is the only reference.
         let state = unsafe { &mut *PROCESS.0.get() };
@@ -90,6 +100,27 @@ fn with_state_in_line<R>(work: impl FnOnce(&mut State) -> R) -> Result<R, Busy> 
         }
         work(state)
     })
+}
+
+/// Lets the system have the memory of free units until no more than `kept` are resident (None: as many as
+/// may be), outside the lock; true iff it got any.
+#[cold]
+#[inline(never)]
+fn return_excess(kept: Option<usize>) -> bool {
+    let mut last = None;
+    let mut any = false;
+    loop {
+        let next = with_state_alone(|state| {
+            if let Some(excess) = last {
+                state.pages.space.cleaned(excess);
+            }
+            state.pages.space.excess(kept)
+        });
+        last = next.ok().flatten();
+        let Some(excess) = last else { return any };
+        excess.discard();
+        any = true;
+    }
 }
 
 /// Runs `work` on the pages of small blocks under the lock, or says why that could last for ever.
@@ -181,15 +212,16 @@ fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
 fn reclaim() -> bool {
     let _errno = Errno::keep();
     cache::flush();
-    with_state(State::give_back).unwrap_or(false)
+    let pages = return_excess(Some(0));
+    with_state(State::give_back).unwrap_or(false) || pages
 }
 
 /// Gives back to the system what nobody uses, except about `keep` bytes; true iff that was anything.
 pub(crate) fn trim(keep: usize) -> bool {
     let _errno = Errno::keep();
     cache::flush();
+    let pages = return_excess(Some(keep / UNIT));
     with_state(|state| {
-        let pages = state.pages.space.clean_to(keep / UNIT);
         let blocks = !state.heap.is_null() && state.regions.discard_holes(state.heap);
         let regions = keep == 0 && state.give_back();
         pages || blocks || regions
@@ -672,7 +704,7 @@ impl State {
     /// Gives back to the system all that can be; true iff that was anything.
     #[cold]
     fn give_back(&mut self) -> bool {
-        let mut any = self.pages.space.clean_to(0);
+        let mut any = false;
         while let Some(emptied) = self.regions.take_empty(self.heap) {
             self.let_go(emptied);
             any = true;

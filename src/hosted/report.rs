@@ -19,6 +19,7 @@
 use core::ffi::CStr;
 use core::ptr::without_provenance;
 
+use super::page::UNIT;
 use super::process::{self, Block, ClassTotals, Kind, Totals};
 use crate::heap::KnStatus;
 use crate::insight::Write;
@@ -172,7 +173,12 @@ impl Snapshot {
 
     /// Bytes that are free but not the system's: in pages, between medium blocks, and pages that wait.
     pub(crate) fn free(&self) -> usize {
-        self.totals.small_free + self.totals.medium_free + self.totals.dirty
+        self.totals.small_free + self.totals.medium_free + self.waiting()
+    }
+
+    /// Bytes of free pages that are kept.
+    pub(crate) fn waiting(&self) -> usize {
+        self.totals.dirty * UNIT
     }
 
     /// Bytes of address space.
@@ -210,7 +216,7 @@ impl Snapshot {
         );
         text.fill(
             b"  threads with pages: #; regions of medium blocks: #; free pages, resident: # bytes\n",
-            &[totals.threads, totals.regions, totals.dirty],
+            &[totals.threads, totals.regions, self.waiting()],
         );
     }
 }
@@ -238,8 +244,9 @@ pub(crate) fn write_statistics(room: &mut [u8], write: Write<'_>) -> bool {
 
 // ---------------------------------------------------------------- a map
 
-/// Bytes that a character of the map stands for.
-const UNIT: usize = 64 << 10;
+/// A character of the map stands for so many bytes: a page of small blocks.
+const CELL: usize = UNIT;
+const _: () = assert!(CELL == 65536, "the text says so");
 /// Characters in a line.
 const COLUMNS: usize = 64;
 
@@ -282,14 +289,14 @@ impl Map<'_> {
         let mut at = block.at.addr();
         let end = at.saturating_add(block.bytes);
         while at < end {
-            self.move_to(at & !(UNIT - 1));
-            let part = end.min(self.cell.saturating_add(UNIT)) - at;
+            self.move_to(at & !(CELL - 1));
+            let part = end.min(self.cell.saturating_add(CELL)) - at;
             self.seen += part;
             self.used += if block.used { part } else { 0 };
             at += part;
             // Of a large free block, which has no memory, the end is enough.
-            if !block.used && end - at > 2 * COLUMNS * UNIT {
-                at = end - UNIT;
+            if !block.used && end - at > 2 * COLUMNS * CELL {
+                at = end - CELL;
             }
         }
     }
@@ -302,7 +309,7 @@ impl Map<'_> {
         let before = core::mem::replace(&mut self.cell, cell);
         let is_first = self.seen == 0;
         self.draw_cell();
-        let end = self.line + COLUMNS * UNIT;
+        let end = self.line + COLUMNS * CELL;
         if is_first || cell < before || cell >= end {
             if !is_first {
                 self.text.add_byte(b'\n');
@@ -310,7 +317,7 @@ impl Map<'_> {
             self.line = cell;
             self.text.fill(b"@  ", &[cell]);
         } else {
-            ((before / UNIT + 1)..cell / UNIT).for_each(|_| self.text.add_byte(b' '));
+            ((before / CELL + 1)..cell / CELL).for_each(|_| self.text.add_byte(b' '));
         }
     }
 

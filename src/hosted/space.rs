@@ -4,8 +4,8 @@
 //!   others, and grows upwards, so it is one mapping, or few, however large it becomes.
 //! - Whether an address lies in it, and the record of its unit, take a subtraction, a comparison and a
 //!   shift: no foreign memory is read.
-//! - A unit that was given back is resident at most while it is one of the last 16 + 1/32 of the units in
-//!   use; the others' memory is the system's at once.
+//! - Of the units that were given back at most 64 + 1/16 of those in use are resident; the others' memory
+//!   is the system's at once, and nobody waits for a lock while the system takes it.
 //! - A unit serves everything again: a page of any class, or with its neighbours a run for what the system
 //!   refuses to map.
 //! - Where it can't begin or grow, its callers do without.
@@ -20,7 +20,7 @@
 //! run of units whose memory goes back. 64 bytes of record a unit.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::page::{Kind, Page, UNIT};
 use crate::port;
@@ -41,9 +41,34 @@ static WINDOW: Window = Window {
 /// Units that it grows by at least, and at most.
 const GROWTH: (usize, usize) = (16, 1024);
 /// Units that stay resident when they are free, beside a share of those in use.
-const KEPT: usize = 16;
+const KEPT: usize = 64;
 /// That share.
-const KEPT_SHARE: usize = 32;
+const KEPT_SHARE: usize = 16;
+
+/// Set while more units are free and resident than stay so: [`super::process`] looks when it has left the lock.
+static EXCESS: AtomicBool = AtomicBool::new(false);
+
+/// True iff memory waits to be returned by [`Space::excess`]. It is the caller's to return from then on.
+#[inline(always)]
+pub(super) fn has_excess() -> bool {
+    EXCESS.load(Ordering::Relaxed) && EXCESS.swap(false, Ordering::Relaxed)
+}
+
+/// Units in a row whose memory the system gets: free, but in no list.
+#[derive(Clone, Copy)]
+pub(super) struct Excess {
+    first: usize,
+    count: usize,
+}
+
+impl Excess {
+    /// Lets the system have it. To be done without the lock.
+    pub(super) fn discard(self) {
+        let _errno = port::Errno::keep();
+        // SAFETY: free units in no list, so nobody uses them before `Space::cleaned`.
+        unsafe { port::discard(memory(self.first), self.count * UNIT) };
+    }
+}
 
 /// The record of the unit in which `at` lies; None: not in the space.
 #[inline(always)]
@@ -268,7 +293,7 @@ impl Space {
         }
     }
 
-    /// Takes back `count` units, and lets the system have the memory of what is too much.
+    /// Takes back `count` units.
     ///
     /// # Safety
     /// They came from [`Space::take`] or [`Space::take_run`], and nobody uses them any more.
@@ -281,41 +306,53 @@ impl Space {
             }
         }
         self.dirty_count += count;
-        let kept = KEPT + (self.used - self.free()) / KEPT_SHARE;
-        self.clean_to(kept);
+        if self.dirty_count > self.kept() {
+            EXCESS.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// Lets the system have the memory of free units until at most so many are resident; true iff it got any.
-    pub(super) fn clean_to(&mut self, kept: usize) -> bool {
-        let any = self.dirty_count > kept;
-        while self.dirty_count > kept {
-            let Some(index) = self.dirty.last() else { break };
-            let is_dirty = |index: usize| {
-                // SAFETY: used units are mapped.
-                index < self.used && unsafe { (*record(index)).kind } == Kind::Dirty
-            };
-            // Neighbours go in the same system call.
-            let (mut first, mut end) = (index, index + 1);
-            while first > 0 && is_dirty(first - 1) {
-                first -= 1;
-            }
-            while is_dirty(end) {
-                end += 1;
-            }
-            for index in first..end {
-                self.unlist(index);
-                // SAFETY: as above; under the lock.
-                unsafe {
-                    (*record(index)).kind = Kind::Clean;
-                    self.clean.push(index);
-                }
-            }
-            self.clean_count += end - first;
-            let _errno = port::Errno::keep();
-            // SAFETY: free units, whose contents nobody needs.
-            unsafe { port::discard(memory(first), (end - first) * UNIT) };
+    /// Free units that may be resident.
+    fn kept(&self) -> usize {
+        KEPT + (self.used - self.free()) / KEPT_SHARE
+    }
+
+    /// Takes units out of their list whose memory is to go back, as long as more than `kept` are resident;
+    /// None as for those that may be.
+    pub(super) fn excess(&mut self, kept: Option<usize>) -> Option<Excess> {
+        if self.dirty_count <= kept.unwrap_or_else(|| self.kept()) {
+            return None;
         }
-        any
+        let index = self.dirty.last()?;
+        let is_dirty = |index: usize| {
+            // SAFETY: used units are mapped.
+            index < self.used && unsafe { (*record(index)).kind } == Kind::Dirty
+        };
+        // Neighbours go in the same system call.
+        let (mut first, mut end) = (index, index + 1);
+        while first > 0 && is_dirty(first - 1) {
+            first -= 1;
+        }
+        while is_dirty(end) {
+            end += 1;
+        }
+        for index in first..end {
+            self.unlist(index);
+            // SAFETY: as above; under the lock.
+            unsafe { (*record(index)).kind = Kind::Run };
+        }
+        Some(Excess { first, count: end - first })
+    }
+
+    /// Notes that the system has the memory.
+    pub(super) fn cleaned(&mut self, excess: Excess) {
+        for index in excess.first..excess.first + excess.count {
+            // SAFETY: taken out by `excess`; under the lock.
+            unsafe {
+                (*record(index)).kind = Kind::Clean;
+                self.clean.push(index);
+            }
+        }
+        self.clean_count += excess.count;
     }
 
     /// Maps at least `count` units more; false without memory.
