@@ -9,6 +9,7 @@ mod bench_counted;
 mod c_tests;
 mod detection;
 mod dist;
+mod dropin;
 mod fixture;
 mod fuzz;
 mod grain;
@@ -69,6 +70,8 @@ enum Command {
     Nim(nim::Args),
     /// Package libknoll.a and knoll.h for each target into dist/
     Dist(dist::Args),
+    /// Real programs on libknoll.so: more than 40, each compared with libc's malloc, memory and time in a table
+    Dropin(dropin::Args),
     /// Grain's runtime as a WebAssembly module, and its tests in Node
     Grain(grain::Args),
     /// Generate include/knoll.h, or check it
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::CountsCounted(args) => bench_counted::counts::run(args),
         Command::Detection(args) => detection::run(args),
         Command::Dist(args) => dist::run(args),
+        Command::Dropin(args) => dropin::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Miri(args) => miri::run(args),
         Command::Nim(args) => nim::run(args),
