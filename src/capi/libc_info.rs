@@ -55,7 +55,7 @@ fn figures() -> Mallinfo<usize> {
         usmblks: totals.peak,
         uordblks: in_use,
         fordblks: free,
-        keepcost: totals.dirty,
+        keepcost: snapshot.waiting(),
         ..Mallinfo::default()
     }
 }

@@ -155,7 +155,7 @@ mod platform {
             small_free: totals.small_free,
             small_blocks: totals.small_blocks,
             pages: totals.pages,
-            waiting: totals.dirty,
+            waiting: snapshot.waiting(),
             medium_used: totals.medium_used,
             medium_free: totals.medium_free,
             medium_blocks: totals.medium_blocks,

@@ -35,6 +35,10 @@ pub fn run() -> Result<()> {
     tally.record("a child of fork has its own", both.and_then(|tables| all_blocks(&tables, &[0, 300])));
     let closed = tables(preloaded("exec ls /").env("KNOLL_STATS", "1"));
     tally.record("preloaded: ls, which closes standard error", closed.and_then(|tables| how_many(&tables, 1)));
+    let mut low = preloaded("ulimit -n 100; exec ls /");
+    let low = tables(low.env("KNOLL_STATS", "1"));
+    tally.record("where no high number is allowed, what ls has closed is closed", low.and_then(|tables| how_many(&tables, 0)));
+    tally.record("a program whose standard error is another file by then", another_file(&preloaded, &work));
     tally.record("a file gets the tables of 20 processes", into_a_file(&preloaded, &work));
     for (what, value) in [("0", Some("0")), ("nothing", Some("")), ("not set", None)] {
         let mut command = alone(&["--work"]);
@@ -175,6 +179,19 @@ fn into_a_file(preloaded: &dyn Fn(&str) -> Command, work: &Path) -> Result<()> {
     let (_, err) = succeeded(shell.env("KNOLL_STATS", &file))?;
     ensure!(err.is_empty(), "said {err}");
     how_many(&read_tables(&std::fs::read_to_string(&file)?)?, 20)
+}
+
+/// Perl closes everything and opens a file, which becomes standard error's number: nothing is written to it.
+fn another_file(preloaded: &dyn Fn(&str) -> Command, work: &Path) -> Result<()> {
+    let file = work.join("another");
+    let mut perl = preloaded(
+        "exec perl -e 'use POSIX; POSIX::close($_) for 2..1010; POSIX::open($ARGV[0], O_WRONLY|O_CREAT|O_TRUNC) == 2 \
+         or exit 1; POSIX::write(2, \"mine\", 4)' \"$FILE\"",
+    );
+    silent(perl.env("KNOLL_STATS", "1").env("FILE", &file))?;
+    let text = std::fs::read_to_string(&file)?;
+    ensure!(text == "mine", "the file has {text}");
+    Ok(())
 }
 
 // ---------------------------------------------------------------- signals, and last words
