@@ -30,6 +30,13 @@ pub fn compile_with(name: &str, work: &Path, on: &str, library: Option<&Path>) -
     Ok(out)
 }
 
+/// Compiles a fixture that is a library to preload, and returns its path.
+pub fn compile_library(name: &str, work: &Path) -> Result<PathBuf> {
+    let out = work.join(format!("{name}.so"));
+    run(compiler(name, &out).args(["-shared", "-fPIC"]))?;
+    Ok(out)
+}
+
 fn compiler(name: &str, out: &Path) -> Command {
     let source = root().join("xtask/fixtures").join(name).with_extension("c");
     let flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread", "-o"];

@@ -14,6 +14,7 @@ mod fixture;
 mod fuzz;
 mod grain;
 mod header;
+mod hosted;
 mod install;
 mod lisp;
 mod localise;
@@ -76,6 +77,8 @@ enum Command {
     Grain(grain::Args),
     /// Generate include/knoll.h, or check it
     Header(header::Args),
+    /// libknoll.so as the malloc of a process: conformance, refusals, forks, threads, signals, memory that goes back
+    Hosted(hosted::Args),
     /// Install library, header, pkg-config and CMake files
     Install(install::Args),
     /// Run the Lisp of examples/lisp, whose objects are counted cells, here and in the emulated Cortex-M4
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         Command::Nim(args) => nim::run(args),
         Command::Grain(args) => grain::run(args),
         Command::Header(args) => header::run(args),
+        Command::Hosted(args) => hosted::run(args),
         Command::Install(args) => install::run(args),
         Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
