@@ -392,10 +392,6 @@ impl Scene {
             }
             Action::Check => {}
         });
-        // What was detected was left as it is.
-        if let (Action::Free(index), false) = (action, told.is_empty()) {
-            self.blocks[index].live = true;
-        }
         let live = self.blocks.iter().filter(|block| block.live && block.kind != Kind::Small);
         // SAFETY: live blocks.
         bad |= live.into_iter().any(|block| unsafe { contents::compare(block.at, block.usable, block.tag) }.is_err());

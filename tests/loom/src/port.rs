@@ -1,0 +1,58 @@
+//! The platform: a word for each thread, and who is told of errors.
+
+use crate::heap::KnStatus;
+use crate::hosted::world;
+use crate::runtime;
+use std::ffi::{c_void, CStr};
+use std::sync::OnceLock;
+
+type AtEnd = unsafe extern "C" fn(*mut c_void);
+
+/// What is called at a thread's end.
+pub(crate) static AT_END: OnceLock<AtEnd> = OnceLock::new();
+
+pub(crate) struct Key;
+
+impl Key {
+    pub(crate) const fn new() -> Key {
+        Key
+    }
+
+    pub(crate) fn make(&self, at_end: Option<AtEnd>) -> bool {
+        AT_END.get_or_init(|| at_end.expect("a function"));
+        true
+    }
+
+    pub(crate) fn set(&self, _value: *mut c_void) -> bool {
+        true
+    }
+}
+
+pub(crate) struct Errno;
+
+impl Errno {
+    pub(crate) fn keep() -> Errno {
+        Errno
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {}
+}
+
+pub(crate) fn cache() -> *mut c_void {
+    runtime::word()
+}
+
+pub(crate) fn set_cache(cache: *mut c_void) {
+    runtime::set_word(cache);
+}
+
+pub(crate) fn alone() -> bool {
+    false
+}
+
+pub(crate) fn refuse(status: KnStatus, at: *const u8, _what: &'static CStr) {
+    assert_eq!(status, KnStatus::DoubleFree);
+    world::refused(at);
+}

@@ -1,0 +1,133 @@
+//! Every order of the steps of each scene, by loom.
+//!
+//! Scenes of two threads are tried completely; of three with at most `KNOLL_PREEMPTIONS` (2) preemptions, a bound under
+//! which almost all known bugs of this kind show (Musuvathi, Qadeer 2007).
+
+#[path = "../src/hosted.rs"]
+mod hosted;
+#[path = "../src/port.rs"]
+mod port;
+
+mod heap {
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum KnStatus {
+        DoubleFree,
+        Foreign,
+    }
+}
+
+/// Loom beneath the library.
+mod runtime {
+    use crate::hosted::world::World;
+    pub(crate) use loom::sync::Mutex;
+    /// Each is some of loom's objects.
+    pub(crate) const UNITS: usize = 8;
+    use std::cell::Cell;
+    use std::ffi::c_void;
+    use std::ptr::null_mut;
+
+    pub(crate) mod atomic {
+        pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
+
+        /// Loom's, except that a plain store is a swap: loom lets a store and a concurrent read-modify-write be seen in
+        /// either order later, though the second has read what was before the first.
+        pub(crate) struct AtomicUsize(loom::sync::atomic::AtomicUsize);
+
+        impl AtomicUsize {
+            pub(crate) fn new(value: usize) -> AtomicUsize {
+                AtomicUsize(loom::sync::atomic::AtomicUsize::new(value))
+            }
+
+            pub(crate) fn store(&self, value: usize, order: Ordering) {
+                self.0.swap(value, order);
+            }
+        }
+
+        impl std::ops::Deref for AtomicUsize {
+            type Target = loom::sync::atomic::AtomicUsize;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    }
+
+    loom::thread_local! {
+        static WORD: Cell<*mut c_void> = Cell::new(null_mut());
+    }
+
+    pub(crate) fn word() -> *mut c_void {
+        WORD.with(Cell::get)
+    }
+
+    pub(crate) fn set_word(word: *mut c_void) {
+        WORD.with(|own| own.set(word));
+    }
+
+    // All of loom's threads run in one of the system's.
+    std::thread_local! {
+        static WORLD: Cell<*const World> = const { Cell::new(null_mut()) };
+    }
+
+    pub(crate) fn world() -> *const World {
+        WORLD.get()
+    }
+
+    pub(crate) fn set_world(world: *const World) {
+        WORLD.set(world);
+    }
+
+    pub(crate) struct Join(loom::thread::JoinHandle<()>);
+
+    impl Join {
+        pub(crate) fn join(self) {
+            self.0.join().expect("the thread's own assertions");
+        }
+    }
+
+    pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Join {
+        Join(loom::thread::spawn(work))
+    }
+
+    /// Memory whose accesses have to be ordered.
+    #[derive(Default)]
+    pub(crate) struct Tracked(loom::cell::UnsafeCell<()>);
+
+    impl Tracked {
+        pub(crate) fn write(&self) {
+            self.0.with_mut(|_| ());
+        }
+    }
+}
+
+use hosted::{scenes, world};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A number from the environment.
+fn setting(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn every_order_of_every_scene() {
+    let bound = setting("KNOLL_PREEMPTIONS", 2);
+    let mut all = 0;
+    for (name, scene) in scenes::ALL {
+        let begun = Instant::now();
+        let executions = Arc::new(AtomicUsize::new(0));
+        let mut model = loom::model::Builder::new();
+        model.max_branches = 100_000;
+        model.preemption_bound = Some(bound);
+        let count = executions.clone();
+        model.check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            world::with_world(scene);
+        });
+        let count = executions.load(Ordering::Relaxed);
+        println!("{name}: {count} orders, {:.1?}", begun.elapsed());
+        all += count;
+    }
+    println!("{} scenes, {all} orders with at most {bound} preemptions", scenes::ALL.len());
+}
