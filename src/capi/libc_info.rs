@@ -172,7 +172,7 @@ pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
 core::arch::global_asm!(
     ".macro knoll_alias name, of",
     ".globl \\name",
-    ".type \\name, @function",
+    ".type \\name, %function",
     ".set \\name, \\of",
     ".endm",
     "knoll_alias __libc_mallinfo, mallinfo",

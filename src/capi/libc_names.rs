@@ -248,7 +248,7 @@ pub unsafe extern "C" fn malloc_usable_size(at: *mut c_void) -> usize {
 core::arch::global_asm!(
     ".macro knoll_alias name, of",
     ".globl \\name",
-    ".type \\name, @function",
+    ".type \\name, %function",
     ".set \\name, \\of",
     ".endm",
     "knoll_alias __libc_malloc, malloc",
