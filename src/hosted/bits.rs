@@ -14,7 +14,7 @@
 //!
 //! Cost: one instruction and a jump.
 
-use super::sync::{AtomicIsize, AtomicUsize, Ordering};
+use super::sync::{AtomicUsize, Ordering};
 
 /// Bits in a word.
 pub(super) const WORD: usize = usize::BITS as usize;
@@ -89,28 +89,7 @@ pub(super) unsafe fn share(words: *const AtomicUsize, bit: usize, alone: bool) -
         // SAFETY: the caller's word.
         return unsafe { give(words, bit) };
     }
-    word.fetch_or(mask, Ordering::AcqRel) & mask == 0
-}
-
-/// Adds one to a number that all threads change; the sum. `alone`: as in [`share`].
-#[inline(always)]
-pub(super) fn count_up(number: &AtomicIsize, alone: bool) -> isize {
-    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
-    if alone {
-        let mut before = 1isize;
-        // SAFETY: a number that the reference keeps alive; one instruction, as in `give`.
-        unsafe {
-            core::arch::asm!(
-                "xadd qword ptr [{number}], {before}",
-                number = in(reg) number.as_ptr(),
-                before = inout(reg) before,
-                options(nostack),
-            );
-        }
-        return before + 1;
-    }
-    let _ = alone;
-    number.fetch_add(1, Ordering::SeqCst) + 1
+    word.fetch_or(mask, Ordering::SeqCst) & mask == 0
 }
 
 /// Whether bit `bit` is set.

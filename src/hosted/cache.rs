@@ -63,7 +63,7 @@ const fn others(size: usize) -> usize {
     }
 }
 
-/// What a thread has. Its address is the owner of its pages.
+/// What a thread has.
 #[repr(C)]
 pub(super) struct Cache {
     /// The cursor for a request, by its granules, and by its multiples of [`COARSE`].
@@ -74,6 +74,8 @@ pub(super) struct Cache {
     none: AtomicUsize,
     /// Set while the cache changes.
     busy: AtomicUsize,
+    /// The thread's identity: the owner of its pages.
+    thread: usize,
     /// All caches, under the lock.
     next: *mut Cache,
     previous: *mut Cache,
@@ -177,12 +179,57 @@ pub(super) unsafe fn give(at: *mut u8) -> bool {
     let Some(page) = space::unit_of(at) else { return false };
     // SAFETY: the record of a mapped unit; a page that is attached to this thread's cache is this thread's.
     unsafe {
-        if (*page).owner.load(Ordering::Relaxed) != port::cache().addr() {
+        if !Page::is_mine(page, port::identity()) {
             return false;
         }
         match Page::index_of(page, at) {
             Some(index) => bits::give((*page).words.load(Ordering::Relaxed), index),
             None => false,
+        }
+    }
+}
+
+/// A used block of a page of the calling thread's.
+#[derive(Clone, Copy)]
+pub(super) struct Own {
+    page: *mut Page,
+    index: usize,
+}
+
+/// The used block at `at`, if its page is the calling thread's and nothing waits there.
+///
+/// # Safety
+/// Nobody gives the block back meanwhile.
+#[inline(always)]
+pub(super) unsafe fn own_block(at: *const u8) -> Option<Own> {
+    let page = space::unit_of(at)?;
+    // SAFETY: the record of a mapped unit; a page that is attached to this thread is this thread's.
+    unsafe {
+        if !Page::is_mine(page, port::identity()) {
+            return None;
+        }
+        let index = Page::index_of(page, at)?;
+        (!bits::is_set((*page).words.load(Ordering::Relaxed), index)).then_some(Own { page, index })
+    }
+}
+
+impl Own {
+    /// Bytes of the block.
+    #[inline(always)]
+    pub(super) fn size(self) -> usize {
+        // SAFETY: the record of a page.
+        unsafe { (*self.page).size as usize }
+    }
+
+    /// Gives it back.
+    ///
+    /// # Safety
+    /// Nobody uses it any more, or has given it back since [`own_block`].
+    #[inline(always)]
+    pub(super) unsafe fn give(self) {
+        // SAFETY: the page was this thread's, and stays so as long as the block is used.
+        unsafe {
+            bits::give((*self.page).words.load(Ordering::Relaxed), self.index);
         }
     }
 }
@@ -199,7 +246,7 @@ pub(super) unsafe fn give_slowly(at: *mut u8) -> bool {
     unsafe {
         let Some(index) = Page::index_of(page, at) else { return give_nothing(at) };
         let owner = (*page).owner.load(Ordering::Relaxed);
-        if owner & !WAITING == port::cache().addr() {
+        if owner & !WAITING == port::identity() {
             give_own(page, index);
             return true;
         }
@@ -314,6 +361,7 @@ impl Cache {
             let none = &raw const (*this).none;
             (&raw mut (*this).none).write(AtomicUsize::new(0));
             (&raw mut (*this).busy).write(AtomicUsize::new(0));
+            (*this).thread = port::identity();
             let cursors = (&raw mut (*this).cursors).cast::<Cursor>();
             for class in 0..CLASSES {
                 let size = size_of_class(class);
@@ -349,7 +397,7 @@ impl Cache {
             let others = (&raw mut (*cursor).others).cast::<*mut Page>();
             let last = if count == 0 { (*cursor).page } else { *others.add(count - 1) };
             let swap = |pages: &mut pages::Pages| {
-                let page = pages.attach(class, this.addr());
+                let page = pages.attach(class, port::identity());
                 if !page.is_null() && !last.is_null() {
                     pages.detach(last);
                 }
@@ -471,7 +519,7 @@ unsafe fn detach_all(cache: *mut Cache, pages: &mut pages::Pages) {
             (*cursor).page = null_mut();
             (*cursor).others = [null_mut(); MOST_OTHERS];
             for page in attached {
-                if !page.is_null() && (*page).owner.load(Ordering::Relaxed) & !WAITING == cache.addr() {
+                if !page.is_null() && (*page).owner.load(Ordering::Relaxed) & !WAITING == (*cache).thread {
                     pages.detach(page);
                 }
             }

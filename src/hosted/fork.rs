@@ -9,7 +9,9 @@
 //! - Between the handlers libc takes locks of its own. A thread that holds one of them and needs
 //!   memory does not wait for the fork, which waits for it: see `aside`.
 //! - A fork from a signal handler that interrupted this very thread inside the heap takes nothing:
-//!   in the child the interrupted call goes on and releases the lock, as in the parent.
+//!   in the child the interrupted call goes on and releases the lock, as in the parent. That holds for
+//!   processes of one thread: with more, libc's fork takes locks of its own that the interrupted call may
+//!   hold, and its malloc's stands still there, too.
 //!
 //! The list of those who count is not locked: the child puts it right (`collectors`).
 //!

@@ -5,36 +5,36 @@
 //!   detached, gives back by the *shared bits*, atomically. Only the owner takes.
 //! - A block is live iff neither of its bits is set, so a block that is given twice is noticed by its bit,
 //!   and the thread that the second call came from is told.
-//! - `shared` is the number of shared bits that are set, less those whose thread is on its way from the
-//!   bit to the number. On a detached page it never sinks. Whoever lifts it to [`Page::worth`] has the page
-//!   listed, and whoever lifts it to the page's capacity has it given back: so an empty page is never
-//!   forgotten, whichever thread frees last, and never given back twice.
-//! - Between its bit and the number a thread touches nothing of the page, and after the number nothing but
-//!   this record, which stays for ever.
+//! - The bits are all there is to know: nobody counts. Whoever lifts a word of shared bits to an eighth of
+//!   it, or completes it, has the page looked at under the lock, and there its bits decide whether it is
+//!   worth listing or empty. So an empty page is never forgotten, whichever thread frees last: it is empty
+//!   when its last word is completed. And it is never given back twice.
+//! - Before its bit is set a thread knows all that it needs of the page; afterwards it looks at the owner,
+//!   and at the word again, neither of which ever goes away: what they say then of another page is harmless.
 //!
 //! ```text
 //!   space:   |     64 KB of blocks      |     64 KB of blocks      | …
 //!   records: | owner size bits … 64 B   | owner size bits … 64 B   | …    (far away from the blocks)
 //!                         |
 //!                         +--> free bits: words of the owner
-//!                         +--> shared, shared bits: words of everybody
+//!                         +--> shared bits: words of everybody
 //!
 //!              attach (lock)                        detach (exhausted, thread's end)
 //!   DETACHED ----------------> owner: a cache -----------------------> DETACHED
-//!      | shared = worth: listed (lock)                                    |
-//!      | shared = capacity: unit given back (lock)                        |
+//!      | an eighth is free: listed (lock)                                 |
+//!      | all is free: unit given back (lock)                              |
 //! ```
-//! Costs: give by the owner ~20 instructions, by others two atomic operations more.
+//! Costs: give by the owner ~20 instructions, by others one atomic operation more.
 
 use super::bits::{self, WORD};
 use super::classes::Divisor;
-use super::sync::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+use super::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Bytes of a page, and its alignment.
 pub(super) const UNIT: usize = 64 << 10;
 /// Owner of a page that is attached to nobody.
 pub(super) const NOBODY: usize = 2;
-/// Added to the owner, a cache's address, while the shared bits wait for it.
+/// Added to the owner while the shared bits wait for it.
 pub(super) const WAITING: usize = 1;
 
 /// What a unit of the space serves for.
@@ -57,7 +57,8 @@ pub(super) enum Kind {
 /// A unit's record. All zero: a unit that was never used, in which no address is a block.
 #[repr(C, align(64))]
 pub(super) struct Page {
-    /// The cache that it is attached to, perhaps + [`WAITING`]; [`NOBODY`]; 0 when it is no page.
+    /// The identity of the thread that it is attached to, perhaps + [`WAITING`]; [`NOBODY`]; 0 when it is no
+    /// page. The first field: the fast path of `free` compares it in place.
     pub owner: AtomicUsize,
     pub reciprocal: u64,
     pub limit: u32,
@@ -65,8 +66,10 @@ pub(super) struct Page {
     pub size: u32,
     /// The free bits.
     pub words: AtomicPtr<AtomicUsize>,
-    /// The number of shared bits, and the bits behind it.
-    pub shared: AtomicPtr<Shared>,
+    /// The shared bits.
+    pub shared: AtomicPtr<AtomicUsize>,
+    /// The last word of bits when all are set.
+    pub last: usize,
     /// Links of the list that the unit is in: numbers of units + 1, 0 for none. Under the lock.
     pub next: u32,
     pub previous: u32,
@@ -78,12 +81,6 @@ pub(super) struct Page {
     pub kind: Kind,
     /// In the list of pages of its class that a cache may attach. Under the lock.
     pub listed: bool,
-}
-
-/// What all threads write of a page.
-#[repr(C)]
-pub(super) struct Shared {
-    count: AtomicIsize,
 }
 
 /// What a block given back calls for.
@@ -98,14 +95,13 @@ pub(super) enum Given {
 
 impl Page {
     /// Blocks that have to be free before a detached page is worth attaching.
-    pub fn worth(&self) -> isize {
-        (self.capacity as isize / 8).max(1)
+    pub fn worth(&self) -> usize {
+        (self.capacity as usize / 8).max(1)
     }
 
-    /// Lines of the record that holds the free bits of so many blocks, and of that with the shared ones.
-    pub fn lines(count: usize) -> (usize, usize) {
-        let bytes = count * size_of::<usize>();
-        (bytes.div_ceil(64), (bytes + size_of::<Shared>()).div_ceil(64))
+    /// Lines of a record that holds so many words of bits.
+    pub fn lines(count: usize) -> usize {
+        (count * size_of::<usize>()).div_ceil(64)
     }
 
     /// Makes it a page of blocks that are all free, attached to nobody.
@@ -118,14 +114,14 @@ impl Page {
         let divisor = Divisor::new(size, capacity);
         // SAFETY: the caller's word.
         unsafe {
-            let (free, others) = (words.cast::<AtomicUsize>(), shared.cast::<Shared>());
-            others.write(Shared { count: AtomicIsize::new(0) });
-            for n in 0..count {
-                let blocks = (capacity - n * WORD).min(WORD);
-                free.add(n).write(AtomicUsize::new(usize::MAX >> (WORD - blocks)));
-                Self::bits_of(others).add(n).write(AtomicUsize::new(0));
-            }
+            let (free, others) = (words.cast::<AtomicUsize>(), shared.cast::<AtomicUsize>());
             let page = &mut *this;
+            page.last = usize::MAX >> (count * WORD - capacity);
+            for n in 0..count {
+                let all = if n + 1 == count { page.last } else { usize::MAX };
+                free.add(n).write(AtomicUsize::new(all));
+                others.add(n).write(AtomicUsize::new(0));
+            }
             (page.reciprocal, page.limit, page.size) = (divisor.reciprocal, divisor.limit, size as u32);
             (page.capacity, page.count, page.class) = (capacity as u16, count as u8, class as u8);
             (page.next, page.previous, page.listed) = (0, 0, false);
@@ -170,23 +166,43 @@ impl Page {
         unsafe { super::space::memory(super::space::index_of(this)).add(index * (*this).size as usize) }
     }
 
-    fn bits_of(shared: *mut Shared) -> *mut AtomicUsize {
-        shared.wrapping_add(1).cast()
+    /// Whether the page is attached to the calling thread, and nothing waits.
+    ///
+    /// # Safety
+    /// A unit's record.
+    #[inline(always)]
+    pub unsafe fn is_mine(this: *const Page, me: usize) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
+        {
+            // SAFETY: compares the record's first field in place, which an atomic load would not.
+            unsafe {
+                core::arch::asm!(
+                    "cmp qword ptr [{page}], {me}",
+                    "jne {other}",
+                    page = in(reg) this,
+                    me = in(reg) me,
+                    other = label { return false },
+                    options(nostack, readonly),
+                );
+            }
+            true
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable)))))]
+        {
+            // SAFETY: the caller's word.
+            unsafe { (*this).owner.load(Ordering::Relaxed) == me }
+        }
     }
 
-    /// The shared bits.
-    pub fn shared_bits(&self) -> *mut AtomicUsize {
-        Self::bits_of(self.shared.load(Ordering::Relaxed))
-    }
-
-    fn number(&self) -> &AtomicIsize {
-        // SAFETY: a page has it as long as it is one.
-        unsafe { &(*self.shared.load(Ordering::Relaxed)).count }
-    }
-
-    /// The number of shared bits.
-    pub fn shared_count(&self) -> isize {
-        self.number().load(Ordering::SeqCst)
+    /// Blocks whose shared bits are set.
+    ///
+    /// # Safety
+    /// It is a page; under the lock.
+    pub unsafe fn shared_count(&self) -> usize {
+        // SAFETY: the caller's word. The order of all threads: behind the owner in `settle`.
+        (0..self.count as usize)
+            .map(|n| unsafe { (*self.shared.load(Ordering::Relaxed).add(n)).load(Ordering::SeqCst) }.count_ones() as usize)
+            .sum()
     }
 
     /// Whether block `index` is free.
@@ -195,7 +211,7 @@ impl Page {
     /// It is a page, and the block one of its blocks.
     pub unsafe fn is_free(&self, index: usize) -> bool {
         // SAFETY: the caller's word.
-        unsafe { bits::is_set(self.words.load(Ordering::Relaxed), index) || bits::is_set(self.shared_bits(), index) }
+        unsafe { bits::is_set(self.words.load(Ordering::Relaxed), index) || bits::is_set(self.shared.load(Ordering::Relaxed), index) }
     }
 
     /// Gives block `index` back for a thread that does not own the page, or that nobody does.
@@ -204,38 +220,37 @@ impl Page {
     /// It is a page, and the block one of its blocks.
     #[inline(always)]
     pub unsafe fn give_shared(&self, index: usize, alone: bool) -> Given {
+        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
+        let n = index / WORD;
+        let full = if n + 1 == self.count as usize { self.last } else { usize::MAX };
+        let worth = self.worth().min(WORD / 8);
         // SAFETY: the caller's word.
         unsafe {
-            if bits::is_set(self.words.load(Ordering::Relaxed), index) {
+            if bits::is_set(words, index) || !bits::share(shared, index, alone) {
                 return Given::Twice;
             }
-            if !bits::share(self.shared_bits(), index, alone) {
-                return Given::Twice;
+            let owner = self.owner.load(Ordering::SeqCst);
+            if owner > NOBODY {
+                if owner & WAITING == 0 {
+                    // Lost against a thread that says the same, or that detaches the page and then looks at its bits.
+                    let _ = self.owner.compare_exchange(owner, owner | WAITING, Ordering::SeqCst, Ordering::Relaxed);
+                }
+                return Given::Done;
             }
-        }
-        // Behind the number the page may be another one already.
-        let (worth, capacity) = (self.worth(), self.capacity as isize);
-        let now = bits::count_up(self.number(), alone);
-        let owner = self.owner.load(Ordering::SeqCst);
-        if owner > NOBODY {
-            if owner & WAITING == 0 {
-                // Lost against the owner, who detaches it, or another thread that says the same.
-                let _ = self.owner.compare_exchange(owner, owner | WAITING, Ordering::SeqCst, Ordering::Relaxed);
+            let now = (*shared.add(n)).load(Ordering::Relaxed);
+            if now == full || now.count_ones() as usize == worth {
+                return Given::Settle;
             }
-            return Given::Done;
-        }
-        if now == worth || now == capacity {
-            return Given::Settle;
         }
         Given::Done
     }
 
-    /// Attaches the page to a cache, which can take at least one block from it.
+    /// Attaches the page to the calling thread, which can take at least one block from it.
     ///
     /// # Safety
     /// It is detached; under the lock, so that nobody else attaches it.
-    pub unsafe fn attach(&self, cache: usize) {
-        self.owner.store(cache, Ordering::SeqCst);
+    pub unsafe fn attach(&self, me: usize) {
+        self.owner.store(me, Ordering::SeqCst);
         // SAFETY: the caller's word: now it is the caller's.
         unsafe { self.collect(&mut |_| ()) };
     }
@@ -244,36 +259,32 @@ impl Page {
     /// given back by two threads at a time.
     ///
     /// # Safety
-    /// The page is attached to the calling thread's cache.
+    /// The page is attached to the calling thread.
     pub unsafe fn collect(&self, twice: &mut dyn FnMut(usize)) -> bool {
-        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared_bits());
-        let mut moved = 0;
+        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
+        let mut any = false;
         for n in 0..self.count as usize {
             // SAFETY: the caller's word: a page has so many words.
             let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
             if others.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let given = others.swap(0, Ordering::AcqRel);
+            let given = others.swap(0, Ordering::SeqCst);
             let both = mine.fetch_or(given, Ordering::Relaxed) & given;
-            moved += given.count_ones() as isize;
             each(both, n, twice);
+            any = true;
         }
-        if moved != 0 {
-            self.number().fetch_sub(moved, Ordering::SeqCst);
-        }
-        moved != 0
+        any
     }
 
-    /// Detaches the page from its cache; [`Given::Settle`] iff it may be listed or given back. What the
-    /// owner had free becomes shared. `twice` as in [`Page::collect`].
+    /// Detaches the page from its thread. What that had free becomes shared; `twice` as in
+    /// [`Page::collect`]. The page has to be settled afterwards.
     ///
     /// # Safety
-    /// The page is attached to the calling thread's cache, or to one whose thread is gone.
-    pub unsafe fn detach(&self, twice: &mut dyn FnMut(usize)) -> Given {
+    /// The page is attached to the calling thread, or to one that is gone; under the lock.
+    pub unsafe fn detach(&self, twice: &mut dyn FnMut(usize)) {
         self.owner.store(NOBODY, Ordering::SeqCst);
-        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared_bits());
-        let mut moved = 0;
+        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
         for n in 0..self.count as usize {
             // SAFETY: the caller's word: a page has so many words.
             let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
@@ -282,16 +293,9 @@ impl Page {
             }
             // A signal handler may have given something back until now.
             let free = mine.swap(0, Ordering::AcqRel);
-            // Both: a block that two threads gave back at a time. It counts once.
-            let both = others.fetch_or(free, Ordering::AcqRel) & free;
-            moved += (free & !both).count_ones() as isize;
+            // Both: a block that two threads gave back at a time.
+            let both = others.fetch_or(free, Ordering::SeqCst) & free;
             each(both, n, twice);
-        }
-        let now = self.number().fetch_add(moved, Ordering::SeqCst) + moved;
-        if now >= self.worth() {
-            Given::Settle
-        } else {
-            Given::Done
         }
     }
 }

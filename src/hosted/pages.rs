@@ -11,7 +11,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::classes::{size_of_class, CLASSES};
-use super::page::{Given, Kind, Page, NOBODY, UNIT};
+use super::page::{Kind, Page, NOBODY, UNIT};
 use super::records::Records;
 use super::space::{self, List, Space};
 use super::sync::Ordering as Order;
@@ -63,9 +63,9 @@ impl Pages {
         Pages { space: Space::new(), records: Records::new(), listed: [List::EMPTY; CLASSES], count: 0 }
     }
 
-    /// Attaches a page of the class to a cache; null without memory.
+    /// Attaches a page of the class to the calling thread; null without memory.
     #[inline(never)]
-    pub(super) fn attach(&mut self, class: usize, cache: usize) -> *mut Page {
+    pub(super) fn attach(&mut self, class: usize, me: usize) -> *mut Page {
         if UNSETTLED.load(Ordering::Relaxed) && UNSETTLED.swap(false, Ordering::Acquire) {
             self.settle_all();
         }
@@ -87,7 +87,7 @@ impl Pages {
         // SAFETY: a page that is attached to nobody, under the lock.
         unsafe {
             let page = space::record(index);
-            (*page).attach(cache);
+            (*page).attach(me);
             page
         }
     }
@@ -95,14 +95,14 @@ impl Pages {
     /// Makes a page of the class.
     fn open(&mut self, class: usize) -> Option<usize> {
         let size = size_of_class(class);
-        let (words, shared) = Page::lines((UNIT / size).div_ceil(usize::BITS as usize));
+        let lines = Page::lines((UNIT / size).div_ceil(usize::BITS as usize));
         let index = self.space.take()?;
-        let (free, others) = (self.records.take(words), self.records.take(shared));
+        let (free, others) = (self.records.take(lines), self.records.take(lines));
         // SAFETY: the unit and the records are new.
         unsafe {
             if free.is_null() || others.is_null() {
                 if !free.is_null() {
-                    self.records.give(free, words);
+                    self.records.give(free, lines);
                 }
                 self.space.give(index, 1);
                 return None;
@@ -123,14 +123,14 @@ impl Pages {
             let free = (*page).shared_count();
             let index = space::index_of(page);
             let Some(list) = self.listed.get_mut((*page).class as usize) else { return };
-            if free == (*page).capacity as isize {
+            if free == (*page).capacity as usize {
                 if (*page).listed {
                     list.remove(index);
                 }
-                let (words, shared) = Page::lines((*page).count as usize);
+                let lines = Page::lines((*page).count as usize);
                 let (free, others) = Page::close(page, Kind::Dirty);
-                self.records.give(free, words);
-                self.records.give(others, shared);
+                self.records.give(free, lines);
+                self.records.give(others, lines);
                 self.space.give(index, 1);
                 self.count -= 1;
             } else if free >= (*page).worth() && !(*page).listed {
@@ -140,16 +140,14 @@ impl Pages {
         }
     }
 
-    /// Detaches a page of a cache whose thread is this one, or gone.
+    /// Detaches a page of this thread, or of one that is gone.
     ///
     /// # Safety
-    /// It is attached to that cache.
+    /// It is attached to that thread.
     pub(super) unsafe fn detach(&mut self, page: *mut Page) {
         // SAFETY: the caller's word.
-        let given = unsafe { (*page).detach(&mut |index| super::cache::refuse(Page::block(page, index), c"free")) };
-        if given == Given::Settle {
-            self.settle(page);
-        }
+        unsafe { (*page).detach(&mut |index| super::cache::refuse(Page::block(page, index), c"free")) };
+        self.settle(page);
     }
 
     /// Whether the lists of pages and the pages say the same.

@@ -212,8 +212,9 @@ fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
 fn reclaim() -> bool {
     let _errno = Errno::keep();
     cache::flush();
-    let pages = return_excess(Some(0));
-    with_state(State::give_back).unwrap_or(false) || pages
+    // Pages that the flush emptied may serve the request even if nothing went back to the system.
+    return_excess(Some(0));
+    with_state(|state| state.give_back() || state.pages.space.free() != 0).unwrap_or(false)
 }
 
 /// Gives back to the system what nobody uses, except about `keep` bytes; true iff that was anything.
@@ -222,7 +223,7 @@ pub(crate) fn trim(keep: usize) -> bool {
     cache::flush();
     let pages = return_excess(Some(keep / UNIT));
     with_state(|state| {
-        let blocks = !state.heap.is_null() && state.regions.discard_holes(state.heap);
+        let blocks = !state.heap.is_null() && state.regions.discard_holes(state.heap, keep);
         let regions = keep == 0 && state.give_back();
         pages || blocks || regions
     })
@@ -254,15 +255,21 @@ pub(crate) fn calloc_quickly(bytes: usize) -> Option<NonNull<u8>> {
 /// The block holds `bytes` rounded up to 16, and its address is a multiple of 16.
 #[inline(always)]
 unsafe fn clear(at: *mut u8, bytes: usize) {
-    if bytes > 64 {
-        // SAFETY: the caller's word.
-        return unsafe { at.write_bytes(0, bytes) };
-    }
-    let mut done = 0;
-    while done < bytes {
-        // SAFETY: the caller's word.
-        unsafe { at.add(done).cast::<[u64; 2]>().write([0; 2]) };
-        done += 16;
+    // SAFETY: the caller's word.
+    unsafe {
+        if bytes > 64 {
+            return at.write_bytes(0, bytes);
+        }
+        let granules = at.cast::<[u64; 2]>();
+        granules.write([0; 2]);
+        if bytes > 16 {
+            granules.add(1).write([0; 2]);
+            if bytes > 32 {
+                // The last two overlap where the block has three.
+                granules.add(bytes.div_ceil(16) - 2).write([0; 2]);
+                granules.add(bytes.div_ceil(16) - 1).write([0; 2]);
+            }
+        }
     }
 }
 
@@ -315,21 +322,47 @@ pub(crate) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
     }
 }
 
-/// [`realloc`], if the block is small and stays: when `bytes`, more than 0, fit and fill more than half.
+/// [`realloc`], if the block is small and `bytes` are more than 0: where it lies, or in another small block.
 ///
 /// # Safety
 /// As [`realloc`].
 #[inline(always)]
 pub(crate) unsafe fn realloc_quickly(at: *mut u8, bytes: usize) -> Option<NonNull<u8>> {
-    let size = cache::size_at(at)?;
-    if bytes <= size && bytes > size / 2 {
+    // SAFETY: the caller's promise.
+    let own = unsafe { cache::own_block(at)? };
+    if stays(own.size(), bytes) {
         // SAFETY: no block begins at null.
         return Some(unsafe { NonNull::new_unchecked(at) });
     }
-    None
+    if bytes == 0 {
+        return None;
+    }
+    let size = own.size();
+    let to = cache::take(aligned_as(size, bytes)?)?;
+    // SAFETY: a used block of `size` bytes, which the caller gives up, and another one of at least `bytes`.
+    unsafe {
+        copy_granules(at, to.as_ptr(), size.min(bytes));
+        own.give();
+    }
+    Some(to)
 }
 
-/// [`realloc`] of a small block that moves, and of every other one.
+/// Whether a small block of `size` bytes stays where it is when it is to have `bytes`: they fit, and fill
+/// more than half of it, or a quarter of a block of at most 512 bytes.
+#[inline(always)]
+fn stays(size: usize, bytes: usize) -> bool {
+    bytes <= size && bytes > if size <= 512 { size / 4 } else { size / 2 }
+}
+
+/// `bytes` rounded up to what a block of `size` bytes may have been asked to be aligned to: its size is a
+/// multiple of it. Kept up to 64.
+#[inline(always)]
+fn aligned_as(size: usize, bytes: usize) -> Option<usize> {
+    let align = (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg();
+    Some(bytes.checked_add(align - 1)? & !(align - 1))
+}
+
+/// [`realloc`] of every other block.
 ///
 /// # Safety
 /// As [`realloc`].
@@ -343,20 +376,15 @@ pub(crate) unsafe fn realloc_slowly(at: *mut u8, bytes: usize) -> *mut u8 {
         cache::refuse(at, c"realloc");
         return null_mut();
     }
+    if stays(size, bytes) {
+        return at;
+    }
     if bytes > LARGEST {
         return null_mut();
     }
-    // A block that was asked for with an alignment has a size that is a multiple of it.
     let align = (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg();
     // SAFETY: a used block of `size` bytes.
-    unsafe {
-        if let Some(to) = cache::take((bytes + align - 1) & !(align - 1)) {
-            copy_granules(at, to.as_ptr(), size.min(bytes));
-            free(at);
-            return to.as_ptr();
-        }
-        move_block(at, size, align, bytes)
-    }
+    unsafe { move_block(at, size, align, bytes) }
 }
 
 /// Copies from one small block to another; a call to do so would cost more than the work.
@@ -587,7 +615,7 @@ enum Resized {
 impl State {
     fn heap(&mut self) -> *mut KnHeap {
         if self.heap.is_null() {
-            self.heap = self.regions.create();
+            self.heap = self.regions.create(&mut self.pages.space);
             HEAP.store(self.heap, Ordering::Release);
         }
         self.heap
@@ -709,8 +737,7 @@ impl State {
             self.let_go(emptied);
             any = true;
         }
-        // Units that are free may serve as a run now that neighbours are.
-        any || self.pages.space.free() != 0
+        any
     }
 
     /// A large block in units of the space; null without a run that is long enough.

@@ -76,8 +76,9 @@ impl Regions {
         Regions { list: [none; MOST], count: 0, total: 0, freed: 0, share: 0 }
     }
 
-    /// Makes the heap in a first region; null iff the system refuses it.
-    pub(super) fn create(&mut self) -> *mut KnHeap {
+    /// Makes the heap in a first region, of free units where the system refuses a mapping; null without
+    /// memory.
+    pub(super) fn create(&mut self, space: &mut Space) -> *mut KnHeap {
         let mut bytes = FIRST_BYTES;
         while bytes >= OVERHEAD * 2 {
             if let Some(span) = port::map(bytes, 1) {
@@ -93,7 +94,18 @@ impl Regions {
             }
             bytes /= 2;
         }
-        null_mut()
+        let Some(first) = space.take_run(1) else { return null_mut() };
+        // SAFETY: the unit is mapped, and the heap's from now on.
+        unsafe {
+            let base = space::memory(first);
+            let heap = KnHeap::create(base, UNIT, &config());
+            if heap.is_null() {
+                space.give(first, 1);
+            } else {
+                self.note(base, UNIT);
+            }
+            heap
+        }
     }
 
     /// Adds a region in which a block of `bytes` at a multiple of `align` fits; false: no memory.
@@ -133,8 +145,11 @@ impl Regions {
     /// Adds a region made of free units.
     #[cold]
     fn grow_in_space(&mut self, heap: *mut KnHeap, space: &mut Space, needed: usize) -> bool {
-        let units = needed.div_ceil(UNIT);
-        let Some(first) = space.take_run(units) else { return false };
+        // More than is needed now, for a region that serves a while.
+        let needed = needed.div_ceil(UNIT);
+        let more = (needed * 2).max(16).min(space.free());
+        let found = space.take_run(more).map(|first| (first, more));
+        let Some((first, units)) = found.or_else(|| Some((space.take_run(needed)?, needed))) else { return false };
         // SAFETY: the run is mapped, and the heap's from now on; the caller's lock is held.
         unsafe {
             let base = space::memory(first);
@@ -181,7 +196,7 @@ impl Regions {
             return self.emptied(heap, index);
         }
         if self.freed > KEPT + self.share {
-            self.discard_holes(heap);
+            self.discard_holes(heap, 0);
         }
         None
     }
@@ -219,11 +234,12 @@ impl Regions {
         Some(Emptied { span: Span { base, bytes, start: base } })
     }
 
-    /// Gives back the whole pages inside free blocks; true iff there were any.
+    /// Gives back the whole pages inside free blocks, unless at most `keep` bytes were freed since that was
+    /// last done; true iff there were any.
     #[cold]
-    pub(super) fn discard_holes(&mut self, heap: *mut KnHeap) -> bool {
+    pub(super) fn discard_holes(&mut self, heap: *mut KnHeap, keep: usize) -> bool {
         // Full checks fill free memory with a pattern and look for it again.
-        if cfg!(feature = "checks-full") {
+        if cfg!(feature = "checks-full") || self.freed <= keep {
             return false;
         }
         let _errno = port::Errno::keep();

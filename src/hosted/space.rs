@@ -4,7 +4,7 @@
 //!   others, and grows upwards, so it is one mapping, or few, however large it becomes.
 //! - Whether an address lies in it, and the record of its unit, take a subtraction, a comparison and a
 //!   shift: no foreign memory is read.
-//! - Of the units that were given back at most 64 + 1/16 of those in use are resident; the others' memory
+//! - Of the units that were given back at most 128 + 1/32 of those in use are resident; the others' memory
 //!   is the system's at once, and nobody waits for a lock while the system takes it.
 //! - A unit serves everything again: a page of any class, or with its neighbours a run for what the system
 //!   refuses to map.
@@ -25,7 +25,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use super::page::{Kind, Page, UNIT};
 use crate::port;
 
-/// What the fast paths know of the space. Null and 0 until it begins.
+/// What the fast paths know of the space. Null and 0 until it begins. `base` and `bytes` come first.
+#[repr(C)]
 struct Window {
     base: AtomicPtr<u8>,
     bytes: AtomicUsize,
@@ -41,9 +42,9 @@ static WINDOW: Window = Window {
 /// Units that it grows by at least, and at most.
 const GROWTH: (usize, usize) = (16, 1024);
 /// Units that stay resident when they are free, beside a share of those in use.
-const KEPT: usize = 64;
+const KEPT: usize = 128;
 /// That share.
-const KEPT_SHARE: usize = 16;
+const KEPT_SHARE: usize = 32;
 
 /// Set while more units are free and resident than stay so: [`super::process`] looks when it has left the lock.
 static EXCESS: AtomicBool = AtomicBool::new(false);
@@ -73,12 +74,41 @@ impl Excess {
 /// The record of the unit in which `at` lies; None: not in the space.
 #[inline(always)]
 pub(super) fn unit_of(at: *const u8) -> Option<*mut Page> {
-    let offset = at.addr().wrapping_sub(WINDOW.base.load(Ordering::Relaxed).addr());
-    if offset >= WINDOW.bytes.load(Ordering::Relaxed) {
-        return None;
-    }
+    let offset = offset_of(at)?;
     // SAFETY: so many units are mapped, and the record of each.
     Some(unsafe { WINDOW.records.load(Ordering::Relaxed).add(offset / UNIT) })
+}
+
+/// How far behind the space's beginning `at` lies; None: not in the space.
+#[inline(always)]
+fn offset_of(at: *const u8) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
+    {
+        let mut offset = at.addr();
+        // SAFETY: reads the two words in place, which atomic loads would not.
+        unsafe {
+            core::arch::asm!(
+                "sub {offset}, qword ptr [rip + {window}]",
+                offset = inout(reg) offset,
+                window = sym WINDOW,
+                options(nostack, readonly),
+            );
+            core::arch::asm!(
+                "cmp {offset}, qword ptr [rip + {window} + 8]",
+                "jae {outside}",
+                offset = in(reg) offset,
+                window = sym WINDOW,
+                outside = label { return None },
+                options(nostack, readonly),
+            );
+        }
+        Some(offset)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable)))))]
+    {
+        let offset = at.addr().wrapping_sub(WINDOW.base.load(Ordering::Relaxed).addr());
+        (offset < WINDOW.bytes.load(Ordering::Relaxed)).then_some(offset)
+    }
 }
 
 /// The record of unit `index`.

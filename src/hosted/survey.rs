@@ -81,7 +81,7 @@ unsafe fn free_in(page: &Page) -> usize {
     let words = page.words.load(Ordering::Relaxed);
     // SAFETY: the caller's word.
     unsafe {
-        let free = bits::count(words, page.count as usize) + bits::count(page.shared_bits(), page.count as usize);
+        let free = bits::count(words, page.count as usize) + bits::count(page.shared.load(Ordering::Relaxed), page.count as usize);
         free.min(page.capacity as usize)
     }
 }
@@ -284,16 +284,15 @@ pub(crate) fn check() -> KnStatus {
 unsafe fn is_sound(page: &Page) -> bool {
     let (size, count) = (size_of_class(page.class as usize), page.count as usize);
     let capacity = UNIT / size;
-    if page.size as usize != size || page.capacity as usize != capacity || count != capacity.div_ceil(WORD) {
+    if page.size as usize != size || page.capacity as usize != capacity || count != capacity.div_ceil(WORD) || page.last != usize::MAX >> (count * WORD - capacity) {
         return false;
     }
     let owner = page.owner.load(Ordering::Relaxed);
-    let rest = count * WORD - capacity;
-    let beyond = if rest == 0 { 0 } else { usize::MAX << (WORD - rest) };
+    let beyond = !page.last;
     // SAFETY: the caller's word: a page has so many words, at least one.
     unsafe {
         let last = (*page.words.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed)
-            | (*page.shared_bits().add(count - 1)).load(Ordering::Relaxed);
+            | (*page.shared.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed);
         last & beyond == 0 && owner != 0 && (!page.listed || owner == NOBODY)
     }
 }

@@ -69,7 +69,7 @@ use stack::stack_pointer;
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{
-    alone, cache, discard, map, page_bytes, process_lock, refuse, remap, set_cache, thread_heap, unmap, with_lock,
+    alone, cache, discard, identity, map, page_bytes, process_lock, refuse, remap, set_cache, thread_heap, unmap, with_lock,
     Busy, Errno, Key, Span,
 };
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
@@ -77,7 +77,7 @@ pub(crate) use unix::map_at;
 #[cfg(all(unix, feature = "arena"))]
 pub(crate) use unix::{held, scope, set_held, set_scope};
 #[cfg(all(unix, feature = "counted"))]
-pub(crate) use unix::{identity, over_process_heap, process_counted, set_process_counted, Futex};
+pub(crate) use unix::{over_process_heap, process_counted, set_process_counted, Futex};
 
 /// Enters the critical section that guards the default heap; the result brings the state before back.
 pub(crate) type LockEnter = unsafe extern "C" fn() -> usize;
