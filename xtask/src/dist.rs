@@ -295,6 +295,7 @@ fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
         ),
         shared::check_symbols(shared, &declared),
     );
+    tally.record("libknoll.so: a function more or less would not pass", difference_is_refused(shared, &declared));
 
     let lines_with = |tag: &str| dynamic.lines().filter(|line| line.contains(tag)).collect::<Vec<_>>();
     let needed = lines_with("(NEEDED)");
@@ -325,6 +326,19 @@ fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
     };
     below("libknoll.so", shared, SHARED_LIMIT)?;
     below("libknoll.so without counted cells and arenas", &util::build_malloc_only()?, MALLOC_LIMIT)
+}
+
+/// The control: the check of the symbols is not blind.
+fn difference_is_refused(shared: &Path, declared: &BTreeSet<String>) -> Result<()> {
+    let (mut more, mut less) = (declared.clone(), declared.clone());
+    more.insert("kn_nothing".to_owned());
+    less.pop_first();
+    for wrong in [more, less] {
+        if shared::check_symbols(shared, &wrong).is_ok() {
+            bail!("{} functions pass, too", wrong.len());
+        }
+    }
+    Ok(())
 }
 
 fn bail_with(what: String) -> Result<()> {

@@ -199,6 +199,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("preload")],
         },
         Step {
+            name: "reports",
+            what: "what libknoll.so tells of itself: kn_process_*, KNOLL_STATS, KNOLL_DUMP_SIGNAL, last words",
+            commands: vec![xtask("reports")],
+        },
+        Step {
             name: "lua",
             what: "Lua on Knoll prints the same here, in the emulator, and on newlib's malloc",
             commands: vec![xtask("run --check")],
