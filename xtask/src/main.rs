@@ -6,6 +6,7 @@
 mod bench;
 mod bench_arena;
 mod bench_counted;
+mod bench_hosted;
 mod c_tests;
 mod detection;
 mod dist;
@@ -53,6 +54,8 @@ enum Command {
     BenchArena(bench_arena::Args),
     /// Measure counted cells and their rivals: instructions, time, memory, longest step; writes docs/counted-figures.md
     BenchCounted(bench_counted::Args),
+    /// Measure libknoll.so as malloc beside its rivals; writes docs/hosted-figures.md
+    BenchHosted(bench_hosted::Args),
     /// The C tests on the host and in the emulated Cortex-M, and the proof that they can fail
     CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
@@ -63,6 +66,8 @@ enum Command {
     CountsCounted(bench_counted::counts::Args),
     /// Programs that misuse memory, and which of them a malloc catches
     Detection(detection::Args),
+    /// The same for libknoll.so as malloc
+    CountsHosted(bench_hosted::counts::Args),
     /// Let libFuzzer look for operations that break the heap
     Fuzz(fuzz::Args),
     /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
@@ -114,10 +119,12 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::BenchArena(args) => bench_arena::run(args),
         Command::BenchCounted(args) => bench_counted::run(args),
+        Command::BenchHosted(args) => bench_hosted::run(args),
         Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
         Command::CountsArena(args) => bench_arena::counts::run(args),
         Command::CountsCounted(args) => bench_counted::counts::run(args),
+        Command::CountsHosted(args) => bench_hosted::counts::run(args),
         Command::Detection(args) => detection::run(args),
         Command::Dist(args) => dist::run(args),
         Command::Dropin(args) => dropin::run(args),

@@ -1,0 +1,1 @@
+//! Nothing: the bench links the archives that the dependencies' build scripts make into shared libraries.
