@@ -24,6 +24,9 @@ use crate::port::Errno;
 /// Set when the environment was looked at.
 static SEEN: AtomicBool = AtomicBool::new(false);
 
+/// More than any signal's number.
+const TOO_LARGE: usize = 1 << 20;
+
 /// Standard error under another number, or its own; -1: there is none; 0: nobody looked.
 static ERRORS: AtomicI32 = AtomicI32::new(0);
 /// Which file that is.
@@ -71,9 +74,12 @@ fn look_once() {
         keep_errors();
     }
     if let Some(value) = asked(c"KNOLL_DUMP_SIGNAL") {
-        let digits = value.to_bytes().iter().map(|digit| usize::from(digit.wrapping_sub(b'0')));
-        // A number that is none is a large one.
-        let number = digits.fold(0, |number: usize, digit| (number * 10).saturating_add(digit).min(1 << 20));
+        let mut number = 0;
+        for &digit in value.to_bytes() {
+            // What is no number is a number too large for a signal.
+            number = if digit.is_ascii_digit() { number * 10 + usize::from(digit - b'0') } else { TOO_LARGE };
+            number = number.min(TOO_LARGE);
+        }
         handle(number as c_int);
     }
 }

@@ -142,7 +142,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// `None` iff this thread holds the lock.
+    /// `None` iff this thread holds the lock, or a fork that takes long.
     pub(crate) fn take() -> Option<Snapshot> {
         let totals = process::totals()?;
         let none = ClassTotals { size: 0, pages: 0, live: 0, free: 0 };
@@ -227,8 +227,8 @@ fn process_number() -> usize {
     unsafe { libc::getpid() as usize }
 }
 
-/// What is said where the lock is this very thread's.
-const INTERRUPTED: &[u8] = b"knoll: no report: this thread was interrupted inside the heap\n";
+/// What is said where the lock can't be had.
+const INTERRUPTED: &[u8] = b"knoll: no report: this thread was interrupted inside the heap, or the process forks\n";
 
 /// Writes the numbers; false iff this thread holds the lock, which it says instead.
 pub(crate) fn write_statistics(room: &mut [u8], write: Write<'_>) -> bool {

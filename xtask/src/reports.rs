@@ -37,7 +37,10 @@ pub fn run() -> Result<()> {
     tally.record("preloaded: ls, which closes standard error", closed.and_then(|tables| how_many(&tables, 1)));
     let mut low = preloaded("ulimit -n 100; exec ls /");
     let low = tables(low.env("KNOLL_STATS", "1"));
-    tally.record("where no high number is allowed, what ls has closed is closed", low.and_then(|tables| how_many(&tables, 0)));
+    tally.record(
+        "where no high number is allowed, what ls has closed is closed",
+        low.and_then(|tables| how_many(&tables, 0)),
+    );
     tally.record("a program whose standard error is another file by then", another_file(&preloaded, &work));
     tally.record("a file gets the tables of 20 processes", into_a_file(&preloaded, &work));
     for (what, value) in [("0", Some("0")), ("nothing", Some("")), ("not set", None)] {
@@ -54,7 +57,7 @@ pub fn run() -> Result<()> {
     tally.record("a handler of the program's own stays", prints(handles.env("KNOLL_DUMP_SIGNAL", "10"), "12"));
     let mut ignores = preloaded("trap '' USR1; exec perl -e 'kill USR1 => $$; print 3'");
     tally.record("a signal that is ignored stays so", prints(ignores.env("KNOLL_DUMP_SIGNAL", "10"), "3"));
-    for number in ["9", "65", "4294967306", "-10", "ten", "1O", "99999999999999999999"] {
+    for number in ["9", "65", "4294967306", "-10", "ten", ":", "1O", "99999999999999999999"] {
         let mut command = alone(&["--work"]);
         tally.record(format!("{number}: no word"), silent(command.env("KNOLL_DUMP_SIGNAL", number)));
     }
