@@ -75,21 +75,23 @@ pub(super) unsafe fn give(words: *const AtomicUsize, bit: usize) -> bool {
     }
 }
 
-/// Sets bit `bit` of words that all threads set; false: it was set already. `alone`: the process has
-/// one thread, so nobody else does.
+/// Sets bit `bit` of words that all threads set, and answers its word as it is then; None: the bit was set
+/// already. `alone`: the process has one thread, so nobody else sets any.
 ///
 /// # Safety
 /// `bit` lies in the words.
 #[inline(always)]
-pub(super) unsafe fn share(words: *const AtomicUsize, bit: usize, alone: bool) -> bool {
+pub(super) unsafe fn share(words: *const AtomicUsize, bit: usize, alone: bool) -> Option<usize> {
     let mask = 1 << (bit % WORD);
     // SAFETY: the caller's word.
-    let word = unsafe { &*words.add(bit / WORD) };
-    if alone {
-        // SAFETY: the caller's word.
-        return unsafe { give(words, bit) };
+    unsafe {
+        let word = &*words.add(bit / WORD);
+        if alone {
+            return give(words, bit).then(|| word.load(Ordering::Relaxed));
+        }
+        let before = word.fetch_or(mask, Ordering::SeqCst);
+        (before & mask == 0).then_some(before | mask)
     }
-    word.fetch_or(mask, Ordering::SeqCst) & mask == 0
 }
 
 /// Whether bit `bit` is set.

@@ -1,18 +1,18 @@
 //! The sizes that small blocks come in.
 //!
-//! - 56 classes: steps of 16 bytes up to 256, then eight to each doubling, up to 8 KB. What a request is
-//!   rounded up by is less than 16 bytes, or less than an eighth of it.
-//! - A class's size is a multiple of every alignment that it was asked for with: a size rounded up to the
-//!   alignment has a class that is a multiple of it too.
+//! - 64 classes: steps of 16 bytes up to 256, then eight to each doubling up to 2 KB, then what 31, 30, …
+//!   8 blocks to a page come to. What a request is rounded up by is less than 16 bytes, or at most about an
+//!   eighth of it; and no page of large blocks has room left for one more.
+//! - [`aligned_size`] has a class that is a multiple of the alignment: its blocks lie at multiples of it.
 //! - [`Divisor`] tells a multiple of the size, and which one, by one multiplication.
 //!
 //! ```text
-//!   class    0  1  2 …  15 | 16  17 …  23 | 24  25 …   31 | …  55
-//!   size    16 32 48 … 256 |288 320 … 512 |576 640 … 1024 | … 8192
+//!   class    0  1  2 …  15 | 16  17 …  23 | 24 … 31 | 32 …  39 | 40   41 …   56 …    63
+//!   size    16 32 48 … 256 |288 320 … 512 |  … 1024 |  … 2048  |2112 2176 … 4368 … 8192
 //! ```
 
 /// The number of classes.
-pub(super) const CLASSES: usize = 56;
+pub(super) const CLASSES: usize = 64;
 /// No small block is larger.
 pub(super) const LARGEST_SMALL: usize = 8192;
 /// Small blocks are multiples of this, and at multiples of it.
@@ -20,11 +20,18 @@ pub(super) const GRANULE: usize = 16;
 /// Up to here the step is one granule.
 const FINE: usize = 256;
 
-/// The class of so many bytes, at most [`LARGEST_SMALL`].
-#[inline(always)]
-pub(super) const fn class_of(bytes: usize) -> usize {
+/// Above this a class is a fraction of a page.
+const FRACTIONS: usize = 2048;
+/// Bytes of a page.
+const PAGE: usize = 1 << 16;
+
+/// The class of so many bytes, at most [`LARGEST_SMALL`], by calculation.
+const fn find_class(bytes: usize) -> usize {
     if bytes <= FINE {
         return (bytes + (bytes == 0) as usize - 1) / GRANULE;
+    }
+    if bytes > FRACTIONS {
+        return 71 - PAGE / bytes.next_multiple_of(GRANULE);
     }
     let last = bytes - 1;
     let power = usize::BITS as usize - 1 - last.leading_zeros() as usize;
@@ -32,14 +39,58 @@ pub(super) const fn class_of(bytes: usize) -> usize {
     16 + (power - 8) * 8 + (last >> (power - 3)) - 8
 }
 
+/// The class of each number of granules.
+static TABLE: [u8; LARGEST_SMALL / GRANULE + 1] = {
+    let mut table = [0; LARGEST_SMALL / GRANULE + 1];
+    let mut n = 0;
+    while n < table.len() {
+        table[n] = find_class(n * GRANULE) as u8;
+        n += 1;
+    }
+    table
+};
+
+/// The class of so many bytes, at most [`LARGEST_SMALL`].
+#[inline(always)]
+pub(super) fn class_of(bytes: usize) -> usize {
+    match TABLE.get(bytes.div_ceil(GRANULE)) {
+        Some(&class) => class as usize,
+        None => CLASSES - 1,
+    }
+}
+
 /// The size of a class's blocks.
 #[inline(always)]
 pub(super) const fn size_of_class(class: usize) -> usize {
     if class < 16 {
         (class + 1) * GRANULE
-    } else {
+    } else if class < 40 {
         (9 + (class - 16) % 8) << ((class - 16) / 8 + 5)
+    } else {
+        PAGE / (71 - class) & !(GRANULE - 1)
     }
+}
+
+/// `bytes` or more whose class is a multiple of `align`, a power of two; None: no small block is.
+#[inline(always)]
+pub(super) fn aligned_size(align: usize, bytes: usize) -> Option<usize> {
+    if align > LARGEST_SMALL || bytes > LARGEST_SMALL {
+        return None;
+    }
+    let rounded = (bytes + (bytes == 0) as usize + align - 1) & !(align - 1);
+    if rounded <= FRACTIONS {
+        // Every multiple of the alignment has a class that is one.
+        return Some(rounded);
+    }
+    aligned_fraction(align, rounded)
+}
+
+/// The least fraction of a page that is a multiple of `align` and not less than `bytes`.
+#[inline(never)]
+fn aligned_fraction(align: usize, bytes: usize) -> Option<usize> {
+    (class_of(bytes.min(LARGEST_SMALL))..CLASSES)
+        .map(size_of_class)
+        .find(|size| *size >= bytes && size & (align - 1) == 0)
 }
 
 /// Division of an offset below 64 KB by a size, exactly: Lemire, Kaser, Kurz, "Faster remainder by
@@ -83,12 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rounded_size_keeps_its_alignment() {
+    fn an_aligned_size_is_a_multiple() {
         for align in (4..=13).map(|power| 1usize << power) {
-            for bytes in (align..=LARGEST_SMALL).step_by(align) {
-                assert_eq!(size_of_class(class_of(bytes)) % align, 0, "{bytes} at {align}");
+            for bytes in 0..=LARGEST_SMALL {
+                let size = size_of_class(class_of(aligned_size(align, bytes).unwrap()));
+                assert!(size % align == 0 && size >= bytes, "{bytes} at {align}");
             }
         }
+        assert_eq!((aligned_size(16384, 1), aligned_size(16, 8193)), (None, None));
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //!   it, or completes it, has the page looked at under the lock, and there its bits decide whether it is
 //!   worth listing or empty. So an empty page is never forgotten, whichever thread frees last: it is empty
 //!   when its last word is completed. And it is never given back twice.
-//! - Before its bit is set a thread knows all that it needs of the page; afterwards it looks at the owner,
-//!   and at the word again, neither of which ever goes away: what they say then of another page is harmless.
+//! - Before its bit is set a thread knows all that it needs of the page; afterwards it looks at the owner
+//!   only, whose place never goes away: what it says then of another page is harmless.
 //!
 //! ```text
 //!   space:   |     64 KB of blocks      |     64 KB of blocks      | …
@@ -226,9 +226,10 @@ impl Page {
         let worth = self.worth().min(WORD / 8);
         // SAFETY: the caller's word.
         unsafe {
-            if bits::is_set(words, index) || !bits::share(shared, index, alone) {
+            if bits::is_set(words, index) {
                 return Given::Twice;
             }
+            let Some(now) = bits::share(shared, index, alone) else { return Given::Twice };
             let owner = self.owner.load(Ordering::SeqCst);
             if owner > NOBODY {
                 if owner & WAITING == 0 {
@@ -237,7 +238,6 @@ impl Page {
                 }
                 return Given::Done;
             }
-            let now = (*shared.add(n)).load(Ordering::Relaxed);
             if now == full || now.count_ones() as usize == worth {
                 return Given::Settle;
             }

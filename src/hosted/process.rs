@@ -338,7 +338,7 @@ pub(crate) unsafe fn realloc_quickly(at: *mut u8, bytes: usize) -> Option<NonNul
         return None;
     }
     let size = own.size();
-    let to = cache::take(aligned_as(size, bytes)?)?;
+    let to = cache::take(cache::rounded(alignment_of(size), bytes)?)?;
     // SAFETY: a used block of `size` bytes, which the caller gives up, and another one of at least `bytes`.
     unsafe {
         copy_granules(at, to.as_ptr(), size.min(bytes));
@@ -354,12 +354,10 @@ fn stays(size: usize, bytes: usize) -> bool {
     bytes <= size && bytes > if size <= 512 { size / 4 } else { size / 2 }
 }
 
-/// `bytes` rounded up to what a block of `size` bytes may have been asked to be aligned to: its size is a
-/// multiple of it. Kept up to 64.
+/// What a block of `size` bytes may have been asked to be aligned to, up to 64: its size is a multiple of it.
 #[inline(always)]
-fn aligned_as(size: usize, bytes: usize) -> Option<usize> {
-    let align = (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg();
-    Some(bytes.checked_add(align - 1)? & !(align - 1))
+fn alignment_of(size: usize) -> usize {
+    (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg()
 }
 
 /// [`realloc`] of every other block.
@@ -382,9 +380,8 @@ pub(crate) unsafe fn realloc_slowly(at: *mut u8, bytes: usize) -> *mut u8 {
     if bytes > LARGEST {
         return null_mut();
     }
-    let align = (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg();
     // SAFETY: a used block of `size` bytes.
-    unsafe { move_block(at, size, align, bytes) }
+    unsafe { move_block(at, size, alignment_of(size), bytes) }
 }
 
 /// Copies from one small block to another; a call to do so would cost more than the work.

@@ -7,8 +7,8 @@
 //! - A region, except the first, whose last block has gone, gives its pages back at once if at least
 //!   256 KB were handed out of it since it last did; below that the system calls cost more than the
 //!   memory is worth.
-//! - Of what was freed elsewhere at most 1 MB + 1/32 of what was in use last time stays resident: then the
-//!   inside of every free block of 16 KB and more goes back.
+//! - Of what was freed elsewhere at most 4 MB + 1/32 of what was in use last time stays resident: then the
+//!   inside of every free block of 64 KB and more goes back.
 //! - When the system refuses a mapping, a region is made of free units of the space; as soon as it is
 //!   empty they are free again.
 
@@ -35,11 +35,11 @@ const LARGEST_BYTES: usize = match (WIDE, cfg!(target_pointer_width = "64")) {
 /// An empty region's pages go back when this much was handed out since they last did.
 const WORTH_RETURNING: usize = 256 << 10;
 /// What may be free and resident, beside a share of what is in use.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 4 << 20;
 /// That share.
 const KEPT_SHARE: usize = 32;
 /// The inside of a free block goes back from this size on.
-const LEAST_HOLE: usize = 16 << 10;
+const LEAST_HOLE: usize = 64 << 10;
 /// A region's own records are smaller: control block, bins, and the map, 1/64 of at most 511 KB.
 const OVERHEAD: usize = 16 << 10;
 
