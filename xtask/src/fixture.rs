@@ -79,7 +79,12 @@ pub fn success(output: Output) -> Result<String> {
 
 /// The checks that a fixture does, as it names them, and how they went.
 pub fn outcomes(fixture: &Path, arguments: &[&Path], library: Option<&Path>) -> Result<Vec<(String, Result<()>)>> {
-    let output = output(&program(fixture, arguments), library)?;
+    outcomes_of(&program(fixture, arguments), library)
+}
+
+/// The same of a command that runs a fixture.
+pub fn outcomes_of(fixture: &Command, library: Option<&Path>) -> Result<Vec<(String, Result<()>)>> {
+    let output = output(fixture, library)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut checks = Vec::new();

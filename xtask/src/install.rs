@@ -112,7 +112,7 @@ const COUNTED: &str = "references to ada: 3\nburied without a collection: 0\n\
 const EXAMPLES: [(&str, &str); 2] = [("quickstart", EXPECTED), ("counted", COUNTED)];
 
 /// What `examples/c/server.c` prints, whose malloc is that of libknoll.so.
-const SERVER: &str = "400000 answers, 206200000 bytes\ntheir memory went back to the system\n\
+pub const SERVER: &str = "400000 answers, 206200000 bytes\ntheir memory went back to the system\n\
                       blocks of a process at rest: few, check: ok\n";
 
 fn check() -> Result<()> {
@@ -148,7 +148,7 @@ fn check() -> Result<()> {
 }
 
 /// Runs a program and compares what it prints.
-fn prints(command: &mut Command, expected: &str) -> Result<()> {
+pub fn prints(command: &mut Command, expected: &str) -> Result<()> {
     let printed = capture(command)?;
     if printed != expected {
         bail!("printed\n{printed}instead of\n{expected}");

@@ -3,6 +3,7 @@
 //! Each command is one module with a clap `Args` structure and `run(Args) -> anyhow::Result<()>`.
 //! What two commands need is in [`util`]: say what is run, build an artefact, find the root.
 
+mod aarch64;
 mod bench;
 mod bench_arena;
 mod bench_counted;
@@ -48,6 +49,8 @@ struct Cli {
 /// One variant for each command; its module says what it does.
 #[derive(Subcommand)]
 enum Command {
+    /// libknoll.so on 64-bit Arm, emulated by QEMU: Rust and C tests of the process heap
+    Aarch64(aarch64::Args),
     /// Measure Knoll and its rivals as firmware: instructions, memory, code size; writes docs/figures.md
     Bench(bench::Args),
     /// Measure scopes, arenas and their rivals: instructions, time, memory; writes docs/arena-figures.md
@@ -116,6 +119,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Aarch64(args) => aarch64::run(args),
         Command::Bench(args) => bench::run(args),
         Command::BenchArena(args) => bench_arena::run(args),
         Command::BenchCounted(args) => bench_counted::run(args),
