@@ -11,6 +11,7 @@
 #   make bench-arena     measure scopes and arenas and their rivals; writes docs/arena-figures.md
 #   make bench-hosted    measure libknoll.so and its rivals as mallocs of real programs; writes docs/hosted-figures.md
 #   make test-dropin     fifty programs on libknoll.so, each next to the same on libc's malloc; installs them from Debian
+#   make test-aarch64    libknoll.so on 64-bit Arm, emulated
 #   make size       code size of each public function, and of libknoll.so
 #   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR, FEATURES=hardened
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
@@ -26,7 +27,7 @@ FUZZ_SECONDS ?= 60
 XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-dropin header firmware dist bench bench-counted bench-arena bench-hosted size install miri fuzz clean help
+.PHONY: run test test-dropin test-aarch64 header firmware dist bench bench-counted bench-arena bench-hosted size install miri fuzz clean help
 
 run:
 	@tools/setup.sh rust firmware emu host nim
@@ -41,6 +42,10 @@ test:
 test-dropin:
 	@tools/setup.sh rust host dropin
 	$(XTASK) dropin
+
+test-aarch64:
+	@tools/setup.sh rust aarch64
+	$(XTASK) aarch64
 
 header:
 	@tools/setup.sh rust

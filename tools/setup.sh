@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/setup.sh [GROUP…]: is everything here that Knoll's build and tests need?
 #
-# Checks each tool of the groups named (without a name: all but `dropin` and `fuzz`). What is missing is
+# Checks each tool of the groups named (without a name: all but `dropin`, `aarch64` and `fuzz`). What is missing is
 # installed with apt-get (as root, or by sudo where it asks no password), rustup or cargo; what
 # cannot be installed is named with the exact command that would, and the script exits 1.
 # Prints nothing when all is there, and is then fast enough to run before every build.
@@ -11,13 +11,14 @@
 #   emu        cmake, clang and libclang: the Unicorn harness is built from C sources
 #   host       gcc and g++, 32-bit libraries for them, cmake: C programs over the host archive
 #   valgrind   valgrind: the C tests under memcheck
-#   preload    git, python3: programs that the tests run on libknoll.so
+#   preload    git, python3, perl and others: programs that the tests run on libknoll.so
 #   nim        Nim's compiler: a Nim program on libknoll.so
 #   node       Node.js, 18 or later: Grain's names as a WebAssembly module
 #   bench-counted  what counted cells are measured against: Nim, libgc, mimalloc
 #   bench-arena    what scopes and arenas are measured against: talloc, APR's pools (obstacks are the C library's)
 #   bench-hosted   what libknoll.so is measured against as a malloc: mimalloc, jemalloc, tcmalloc; programs to measure
 #   dropin     the real programs of `make test-dropin`: tools, languages, compilers, servers of Debian's
+#   aarch64    QEMU, a cross compiler and the Rust target: libknoll.so on 64-bit Arm
 #   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
@@ -145,8 +146,13 @@ group_host() {
 group_valgrind() { need valgrind command -v valgrind; }
 
 group_preload() {
-  need git command -v git
-  need python3 command -v python3
+  local program
+  # The package and the program have one name.
+  for program in clang cmake g++ gawk gcc git make patch perl python3; do
+    need "$program" command -v "$program"
+  done
+  # The shell has one of this name, too.
+  need time test -x /usr/bin/time
 }
 
 group_nim() { need nim command -v nim; }
@@ -192,8 +198,7 @@ group_dropin() {
   group_node
   local program
   # The package and the program have one name.
-  for program in bash bc bzip2 clang cmake cppcheck curl gawk gdb grep gzip jq lua5.4 make memcached openssl patch perl \
-    ruby sbcl sqlite3 tar vim z3 zstd; do
+  for program in bash bc bzip2 cppcheck curl gdb grep gzip jq lua5.4 memcached openssl ruby sbcl sqlite3 tar vim z3 zstd; do
     need "$program" command -v "$program"
   done
   need binutils command -v objdump
@@ -218,6 +223,15 @@ group_dropin() {
   need xz-utils command -v xz
 }
 
+group_aarch64() {
+  need qemu-user command -v qemu-aarch64
+  need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
+  need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+  local target=aarch64-unknown-linux-gnu
+  command -v rustup >/dev/null || return 0
+  rustup target list --installed | grep -q "^$target$" || attempt "Rust for $target" rustup target add "$target"
+}
+
 group_miri() {
   command -v rustup >/dev/null || return 0
   if ! rustup toolchain list | grep -q '^nightly'; then
@@ -239,7 +253,7 @@ group_fuzz() {
 for group in "$@"; do
   case $group in
     rust | firmware | emu | host | valgrind | preload | nim | node | miri | fuzz) "group_$group" ;;
-    bench-counted | bench-arena | bench-hosted | dropin) "group_$group" ;;
+    bench-counted | bench-arena | bench-hosted | dropin | aarch64) "group_$group" ;;
     *)
       say "no such group: $group"
       exit 2
