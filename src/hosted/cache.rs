@@ -119,7 +119,8 @@ unsafe fn next(cursor: *mut Cursor) -> Option<NonNull<u8>> {
     // SAFETY: the caller's word; a cursor's word is readable always, and its blocks are there.
     unsafe {
         loop {
-            let (word, base) = ((&raw const (*cursor).word).read_volatile(), (&raw const (*cursor).base).read_volatile());
+            let (word, base) =
+                ((&raw const (*cursor).word).read_volatile(), (&raw const (*cursor).base).read_volatile());
             let free = (*word).load(Ordering::Relaxed);
             if free == 0 {
                 return None;
@@ -443,9 +444,7 @@ impl Cache {
     unsafe fn look_again(this: *const Cache, cursor: *mut Cursor, page: *mut Page) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            (*page).owner.load(Ordering::Relaxed) & WAITING != 0
-                && collect(page)
-                && Self::look_on(this, cursor, page)
+            (*page).owner.load(Ordering::Relaxed) & WAITING != 0 && collect(page) && Self::look_on(this, cursor, page)
         }
     }
 

@@ -67,7 +67,7 @@ pub(super) const fn size_of_class(class: usize) -> usize {
     } else if class < 40 {
         (9 + (class - 16) % 8) << ((class - 16) / 8 + 5)
     } else {
-        PAGE / (71 - class) & !(GRANULE - 1)
+        (PAGE / (71 - class)) & !(GRANULE - 1)
     }
 }
 

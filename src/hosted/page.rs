@@ -201,7 +201,9 @@ impl Page {
     pub unsafe fn shared_count(&self) -> usize {
         // SAFETY: the caller's word. The order of all threads: behind the owner in `settle`.
         (0..self.count as usize)
-            .map(|n| unsafe { (*self.shared.load(Ordering::Relaxed).add(n)).load(Ordering::SeqCst) }.count_ones() as usize)
+            .map(|n| {
+                unsafe { (*self.shared.load(Ordering::Relaxed).add(n)).load(Ordering::SeqCst) }.count_ones() as usize
+            })
             .sum()
     }
 
@@ -211,7 +213,10 @@ impl Page {
     /// It is a page, and the block one of its blocks.
     pub unsafe fn is_free(&self, index: usize) -> bool {
         // SAFETY: the caller's word.
-        unsafe { bits::is_set(self.words.load(Ordering::Relaxed), index) || bits::is_set(self.shared.load(Ordering::Relaxed), index) }
+        unsafe {
+            bits::is_set(self.words.load(Ordering::Relaxed), index)
+                || bits::is_set(self.shared.load(Ordering::Relaxed), index)
+        }
     }
 
     /// Gives block `index` back for a thread that does not own the page, or that nobody does.

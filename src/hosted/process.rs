@@ -275,11 +275,7 @@ unsafe fn clear(at: *mut u8, bytes: usize) {
 
 #[inline(never)]
 pub(crate) fn calloc_slowly(bytes: usize) -> *mut u8 {
-    let (at, zero) = if bytes <= LARGEST_SMALL {
-        (malloc_slowly(bytes), false)
-    } else {
-        elsewhere(BLOCK_ALIGN, bytes)
-    };
+    let (at, zero) = if bytes <= LARGEST_SMALL { (malloc_slowly(bytes), false) } else { elsewhere(BLOCK_ALIGN, bytes) };
     if !at.is_null() && !zero {
         // SAFETY: a new block of at least `bytes`.
         unsafe { at.write_bytes(0, bytes) };

@@ -33,11 +33,8 @@ struct Window {
     records: AtomicPtr<Page>,
 }
 
-static WINDOW: Window = Window {
-    base: AtomicPtr::new(null_mut()),
-    bytes: AtomicUsize::new(0),
-    records: AtomicPtr::new(null_mut()),
-};
+static WINDOW: Window =
+    Window { base: AtomicPtr::new(null_mut()), bytes: AtomicUsize::new(0), records: AtomicPtr::new(null_mut()) };
 
 /// Units that it grows by at least, and at most.
 const GROWTH: (usize, usize) = (16, 1024);

@@ -81,7 +81,8 @@ unsafe fn free_in(page: &Page) -> usize {
     let words = page.words.load(Ordering::Relaxed);
     // SAFETY: the caller's word.
     unsafe {
-        let free = bits::count(words, page.count as usize) + bits::count(page.shared.load(Ordering::Relaxed), page.count as usize);
+        let free = bits::count(words, page.count as usize)
+            + bits::count(page.shared.load(Ordering::Relaxed), page.count as usize);
         free.min(page.capacity as usize)
     }
 }
@@ -284,7 +285,11 @@ pub(crate) fn check() -> KnStatus {
 unsafe fn is_sound(page: &Page) -> bool {
     let (size, count) = (size_of_class(page.class as usize), page.count as usize);
     let capacity = UNIT / size;
-    if page.size as usize != size || page.capacity as usize != capacity || count != capacity.div_ceil(WORD) || page.last != usize::MAX >> (count * WORD - capacity) {
+    if page.size as usize != size
+        || page.capacity as usize != capacity
+        || count != capacity.div_ceil(WORD)
+        || page.last != usize::MAX >> (count * WORD - capacity)
+    {
         return false;
     }
     let owner = page.owner.load(Ordering::Relaxed);

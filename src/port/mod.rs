@@ -65,15 +65,15 @@ pub(crate) use platform::{default_heap, set_lock, use_heap};
 pub(crate) use resident::{any_resident, expect_residents};
 #[cfg(any(feature = "arena", feature = "counted"))]
 use stack::stack_pointer;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+pub(crate) use unix::map_at;
 #[cfg(all(unix, feature = "libc-names"))]
 pub(crate) use unix::set_errno;
 #[cfg(unix)]
 pub(crate) use unix::{
-    alone, cache, discard, identity, map, page_bytes, process_lock, refuse, remap, set_cache, thread_heap, unmap, with_lock,
-    Busy, Errno, Key, Span,
+    alone, cache, discard, identity, map, page_bytes, process_lock, refuse, remap, set_cache, thread_heap, unmap,
+    with_lock, Busy, Errno, Key, Span,
 };
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
-pub(crate) use unix::map_at;
 #[cfg(all(unix, feature = "arena"))]
 pub(crate) use unix::{held, scope, set_held, set_scope};
 #[cfg(all(unix, feature = "counted"))]

@@ -22,9 +22,9 @@ pub(crate) use lock::{Busy, Futex};
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 pub(crate) use pages::map_at;
 pub(crate) use pages::{discard, map, page_bytes, remap, unmap, Span};
+pub(crate) use thread::{alone, cache, heap as thread_heap, identity, set_cache, set_counted};
 #[cfg(feature = "counted")]
 pub(crate) use thread::{counted, process_counted, set_process_counted};
-pub(crate) use thread::{alone, cache, heap as thread_heap, identity, set_cache, set_counted};
 #[cfg(feature = "arena")]
 pub(crate) use thread::{held, scope, set_held, set_scope};
 

@@ -2,11 +2,11 @@
 //!
 //! - [`map`] returns pages aligned as asked, or `None` with `errno` set by the system.
 //! - No call aborts: a failing `munmap` (the process has too many mappings to split one) still gives
-//!   the memory back to the system and keeps only address space.
+//!   the memory back to the system, but for one page, and is tried again when another one succeeds.
 
 use core::ffi::c_void;
 use core::ptr::{null_mut, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// A mapping and the aligned address inside it.
 ///
@@ -110,8 +110,59 @@ pub(crate) unsafe fn unmap(span: Span) {
 unsafe fn unmap_range(base: *mut u8, bytes: usize) {
     // SAFETY: whole pages of ours that nobody uses.
     unsafe {
-        if libc::munmap(base.cast::<c_void>(), bytes) != 0 {
+        if libc::munmap(base.cast::<c_void>(), bytes) == 0 {
+            if !REFUSED.load(Ordering::Relaxed).is_null() {
+                unmap_refused();
+            }
+        } else {
             discard(base, bytes);
+            let range = base.cast::<Range>();
+            range.write(Range { next: null_mut(), bytes });
+            keep_refused(range);
+        }
+    }
+}
+
+/// A range that the system refused to unmap: it says so itself, in its first page.
+struct Range {
+    next: *mut Range,
+    bytes: usize,
+}
+
+/// The ranges that the system refused to unmap, to be tried again when it has unmapped another one.
+static REFUSED: AtomicPtr<Range> = AtomicPtr::new(null_mut());
+
+/// Tries the refused ranges again, until one is refused once more.
+#[cold]
+unsafe fn unmap_refused() {
+    let mut first = REFUSED.swap(null_mut(), Ordering::Acquire);
+    // SAFETY: a list of ranges of ours that nobody uses, and that only this call has now.
+    unsafe {
+        while !first.is_null() {
+            let Range { next, bytes } = first.read();
+            if libc::munmap(first.cast(), bytes) != 0 {
+                return keep_refused(first);
+            }
+            first = next;
+        }
+    }
+}
+
+/// Puts a list of ranges to the others.
+///
+/// # Safety
+/// Nobody else has it, and the list has an end.
+unsafe fn keep_refused(first: *mut Range) {
+    while REFUSED.compare_exchange(null_mut(), first, Ordering::Release, Ordering::Relaxed).is_err() {
+        let mut others = REFUSED.swap(null_mut(), Ordering::Acquire);
+        // SAFETY: nobody else has either list: the others, one after the other, go in front of the second.
+        unsafe {
+            while !others.is_null() {
+                let next = (*others).next;
+                (*others).next = (*first).next;
+                (*first).next = others;
+                others = next;
+            }
         }
     }
 }
