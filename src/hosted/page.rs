@@ -199,10 +199,13 @@ impl Page {
     /// # Safety
     /// It is a page; under the lock.
     pub unsafe fn shared_count(&self) -> usize {
-        // SAFETY: the caller's word. The order of all threads: behind the owner in `settle`.
+        let shared = self.shared.load(Ordering::Relaxed);
+        // The order of all threads: behind the owner, which `settle` has asked for.
         (0..self.count as usize)
             .map(|n| {
-                unsafe { (*self.shared.load(Ordering::Relaxed).add(n)).load(Ordering::SeqCst) }.count_ones() as usize
+                // SAFETY: the caller's word: a page has so many words.
+                let word = unsafe { &*shared.add(n) };
+                word.load(Ordering::SeqCst).count_ones() as usize
             })
             .sum()
     }
