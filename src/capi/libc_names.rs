@@ -9,7 +9,9 @@
 //!   itself allocates in one thread and frees in another.
 //! - Nothing here has a constructor, opens a file or takes a lock before the first allocation: the
 //!   loader calls `calloc` before anything of this library could have been set up.
-//! - None of these functions calls another by its name, which a program may have given to its own.
+//! - A program may have a `malloc`, `realloc` and `free` of its own, and none of the others:
+//!   `reallocarray`, `cfree` and C23's two call `realloc` and `free` by their names, as glibc's do. Nothing
+//!   else calls a function here by its name.
 //! - `__libc_malloc` and the like, by which such a program reaches the malloc behind its own, are the
 //!   same functions.
 //!
@@ -22,6 +24,7 @@
 //! of `knoll.h`.
 
 use core::ffi::{c_int, c_void};
+use core::hint::black_box;
 use core::ptr::null_mut;
 
 use crate::hosted::process;
@@ -80,16 +83,6 @@ fn calloc_slowly(bytes: usize) -> *mut c_void {
 #[no_mangle]
 pub unsafe extern "C" fn realloc(at: *mut c_void, bytes: usize) -> *mut c_void {
     // SAFETY: the caller's promise.
-    unsafe { resize(at, bytes) }
-}
-
-/// What `realloc` does, for others too.
-///
-/// # Safety
-/// As `realloc`.
-#[inline(always)]
-unsafe fn resize(at: *mut c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promise.
     unsafe {
         match process::realloc_quickly(at.cast(), bytes) {
             Some(at) => at.as_ptr().cast(),
@@ -120,8 +113,8 @@ unsafe fn realloc_slowly(at: *mut c_void, bytes: usize) -> *mut c_void {
 #[no_mangle]
 pub unsafe extern "C" fn reallocarray(at: *mut c_void, count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        // SAFETY: the caller's promise.
-        Some(bytes) => unsafe { resize(at, bytes) },
+        // SAFETY: the caller's promise. Whose function this is the compiler can't know.
+        Some(bytes) => unsafe { black_box(realloc as unsafe extern "C" fn(_, _) -> _)(at, bytes) },
         None => given(null_mut()),
     }
 }
@@ -136,6 +129,15 @@ pub unsafe extern "C" fn free(at: *mut c_void) {
     unsafe { process::free(at.cast()) }
 }
 
+/// Calls the program's `free`, if it has one.
+///
+/// # Safety
+/// As `free`.
+unsafe fn free_by_name(at: *mut c_void) {
+    // SAFETY: the caller's promise. Whose function this is the compiler can't know.
+    unsafe { black_box(free as unsafe extern "C" fn(_))(at) }
+}
+
 /// SunOS's `free`, which glibc dropped in 2.26; old programs still ask for it.
 ///
 /// # Safety
@@ -143,7 +145,7 @@ pub unsafe extern "C" fn free(at: *mut c_void) {
 #[no_mangle]
 pub unsafe extern "C" fn cfree(at: *mut c_void) {
     // SAFETY: the caller's promise.
-    unsafe { process::free(at.cast()) }
+    unsafe { free_by_name(at) }
 }
 
 /// C23 7.24.3.4; the size is not needed.
@@ -153,7 +155,7 @@ pub unsafe extern "C" fn cfree(at: *mut c_void) {
 #[no_mangle]
 pub unsafe extern "C" fn free_sized(at: *mut c_void, _bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { process::free(at.cast()) }
+    unsafe { free_by_name(at) }
 }
 
 /// C23 7.24.3.5; alignment and size are not needed.
@@ -163,7 +165,7 @@ pub unsafe extern "C" fn free_sized(at: *mut c_void, _bytes: usize) {
 #[no_mangle]
 pub unsafe extern "C" fn free_aligned_sized(at: *mut c_void, _align: usize, _bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { process::free(at.cast()) }
+    unsafe { free_by_name(at) }
 }
 
 /// C11 7.22.3.1, with any size; `EINVAL` when the alignment is no power of two.

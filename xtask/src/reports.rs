@@ -1,13 +1,14 @@
 //! `cargo xtask reports`: what libknoll.so tells of itself, by a call, a variable, a signal, and as last words.
 //!
 //! - `fixtures/process_reports.c` checks `kn_process_*` and libc's figures against blocks that it has.
+//! - `fixtures/own_malloc.c` has a malloc of its own before `__libc_malloc`, which is Knoll's.
 //! - Real programs and the fixture run with `KNOLL_STATS` and `KNOLL_DUMP_SIGNAL` set: who ends by `exit` has
 //!   a table whose rows make its sums, a child of fork has its own, a program that closed standard error has
 //!   it, a file gets those of many processes whole, and whoever is not asked says nothing.
 //! - Signals come while four threads allocate: each is answered, none stops the program.
 //! - Each kind of wrong pointer: the process aborts, and its one line says what is known of the address.
 
-use crate::fixture::{compile_with, outcomes, record_all};
+use crate::fixture::{compile, compile_with, is_fair, outcomes, record_all};
 use crate::util::{self, announce, note, program, work_dir, Tally};
 use anyhow::{bail, ensure, Context, Result};
 use std::path::Path;
@@ -21,6 +22,10 @@ pub fn run() -> Result<()> {
     let fixture = compile_with("process_reports", &work, "so", Some(&library))?;
     let mut tally = Tally::default();
     record_all(&mut tally, "process_reports", outcomes(&fixture, &[], None));
+
+    let own = compile("own_malloc", &work)?;
+    is_fair(&own)?;
+    record_all(&mut tally, "own_malloc", outcomes(&own, &[], Some(&library)));
 
     let alone = |arguments: &[&str]| program(&fixture, arguments);
     let preloaded = |line: &str| {
