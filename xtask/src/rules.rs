@@ -1,13 +1,14 @@
 //! `cargo xtask rules`: what the project promises about itself and a machine can verify.
 //!
 //! - Links in documents lead to files that are there.
+//! - The manual of libknoll.so names each of libc's names that it exports.
 //! - The C programs in README.md compile and print what they say.
 //! - No package of the workspace, at any depth, is under a licence of the GPL family alone.
 //! - No unfinished business is marked in the source, no test is switched off, no lint silenced wholesale,
 //!   and no file names a directory of one developer's machine.
 
-use crate::dist;
 use crate::util::{self, announce, capture, note, program, root, work_dir, Tally};
+use crate::{dist, shared};
 use anyhow::{bail, Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,6 +24,7 @@ pub fn run(_: Args) -> Result<()> {
     note(format!("{} files", files.len()));
     let mut tally = Tally::default();
     tally.record("links in documents lead somewhere", links(&files));
+    tally.record("docs/hosted.md: every name of libc's", libc_names());
     tally.record("README.md: the C programs do what they say", readme_programs());
     tally.record("licences: nothing of the workspace is GPL", licences());
     tally.record("nothing is unfinished, switched off or silenced", forbidden(&files));
@@ -58,6 +60,12 @@ fn links(files: &[PathBuf]) -> Result<()> {
         }
     }
     failures(broken)
+}
+
+/// Whose malloc a program has is told name by name.
+fn libc_names() -> Result<()> {
+    let manual = std::fs::read_to_string(root().join("docs/hosted.md"))?;
+    failures(shared::libc_names()?.into_iter().filter(|name| !manual.contains(&format!("`{name}`"))).collect())
 }
 
 /// What the C programs of README.md print, in their order.
