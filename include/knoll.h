@@ -857,7 +857,8 @@ KnStatus kn_init(void *mem, size_t bytes);
  *
  * Cost: O(1). Ownership: stays the library's. Thread and interrupt rule: the process heap of an operating
  * system is shared, and the `kn_heap_` functions take no lock: use them on it (statistics, walk,
- * check) only while no other thread allocates. Its large blocks are no part of it.
+ * check) only while no other thread allocates. The small and the large blocks of `kn_malloc` (up to
+ * 8 KB, from 128 KB on) lie beside it and are no part of it: `kn_process_stats` and its kin tell of all.
  */
 KnHeap *kn_heap_default(void);
 
@@ -1917,9 +1918,9 @@ KN_NODISCARD uint64_t kn_heap_fingerprint(KnHeap *heap);
 /**
  * What one used block adds to kn_heap_fingerprint, by addition modulo 2^64.
  *
- * Returns 0 iff `block` is NULL or no used block of the heap; reports nothing. Large blocks of the
- * process heap (from 128 KB on) are mappings of their own and no part of it. It changes when the block
- * moves or is resized.
+ * Returns 0 iff `block` is NULL or no used block of the heap; reports nothing. Small blocks of
+ * the process heap (up to 8 KB) lie in pages, large ones (from 128 KB on) are mappings: neither is a part of
+ * it. It changes when the block moves or is resized.
  * Cost: O(regions). Ownership: none. Threads: as kn_heap_fingerprint.
  */
 KN_NODISCARD uint64_t kn_block_fingerprint(KnHeap *heap, const void *block);

@@ -53,7 +53,8 @@ pub unsafe extern "C" fn kn_init(mem: *mut c_void, bytes: usize) -> KnStatus {
 ///
 /// Cost: O(1). Ownership: stays the library's. Thread and interrupt rule: the process heap of an operating
 /// system is shared, and the `kn_heap_` functions take no lock: use them on it (statistics, walk,
-/// check) only while no other thread allocates. Its large blocks are no part of it.
+/// check) only while no other thread allocates. The small and the large blocks of `kn_malloc` (up to
+/// 8 KB, from 128 KB on) lie beside it and are no part of it: `kn_process_stats` and its kin tell of all.
 #[no_mangle]
 pub extern "C" fn kn_heap_default() -> *mut KnHeap {
     port::default_heap()
