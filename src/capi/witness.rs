@@ -47,9 +47,9 @@ pub unsafe extern "C" fn kn_heap_fingerprint(heap: *mut KnHeap) -> u64 {
 
 /// What one used block adds to kn_heap_fingerprint, by addition modulo 2^64.
 ///
-/// Returns 0 iff `block` is NULL or no used block of the heap; reports nothing. Large blocks of the
-/// process heap (from 128 KB on) are mappings of their own and no part of it. It changes when the block
-/// moves or is resized.
+/// Returns 0 iff `block` is NULL or no used block of the heap; reports nothing. Small blocks of
+/// the process heap (up to 8 KB) lie in pages, large ones (from 128 KB on) are mappings: neither is a part of
+/// it. It changes when the block moves or is resized.
 /// Cost: O(regions). Ownership: none. Threads: as kn_heap_fingerprint.
 ///
 /// # Safety
