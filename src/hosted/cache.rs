@@ -248,7 +248,7 @@ pub(super) unsafe fn give_slowly(at: *mut u8) -> bool {
             give_own(page, index);
             return true;
         }
-        match (*page).give_shared(index, port::alone()) {
+        match Page::give_shared(page, index, port::alone()) {
             Given::Done => {}
             Given::Settle => pages::settle(page),
             Given::Twice => refuse(at, c"free"),
@@ -292,7 +292,7 @@ unsafe fn collect(page: *mut Page) -> bool {
     // SAFETY: the caller's word.
     unsafe {
         (*page).owner.fetch_and(!WAITING, Ordering::SeqCst);
-        (*page).collect(&mut |index| refuse(Page::block(page, index), c"free"))
+        Page::collect(page, &mut |index| refuse(Page::block(page, index), c"free"))
     }
 }
 
@@ -311,7 +311,9 @@ pub(super) fn refuse(at: *const u8, what: &'static core::ffi::CStr) {
 pub(super) fn size_at(at: *const u8) -> Option<usize> {
     match pages::find(at)? {
         // SAFETY: a block of a page.
-        Found::Block(page, index) => unsafe { Some(if (*page).is_free(index) { 0 } else { (*page).size as usize }) },
+        Found::Block(page, index) => unsafe {
+            Some(if Page::is_free(page, index) { 0 } else { (*page).size as usize })
+        },
         _ => Some(0),
     }
 }

@@ -95,8 +95,12 @@ pub(super) enum Given {
 
 impl Page {
     /// Blocks that have to be free before a detached page is worth attaching.
-    pub fn worth(&self) -> usize {
-        (self.capacity as usize / 8).max(1)
+    ///
+    /// # Safety
+    /// It is a page.
+    pub unsafe fn worth(this: *const Page) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { ((*this).capacity as usize / 8).max(1) }
     }
 
     /// Lines of a record that holds so many words of bits.
@@ -115,20 +119,19 @@ impl Page {
         // SAFETY: the caller's word.
         unsafe {
             let (free, others) = (words.cast::<AtomicUsize>(), shared.cast::<AtomicUsize>());
-            let page = &mut *this;
-            page.last = usize::MAX >> (count * WORD - capacity);
+            (*this).last = usize::MAX >> (count * WORD - capacity);
             for n in 0..count {
-                let all = if n + 1 == count { page.last } else { usize::MAX };
+                let all = if n + 1 == count { (*this).last } else { usize::MAX };
                 free.add(n).write(AtomicUsize::new(all));
                 others.add(n).write(AtomicUsize::new(0));
             }
-            (page.reciprocal, page.limit, page.size) = (divisor.reciprocal, divisor.limit, size as u32);
-            (page.capacity, page.count, page.class) = (capacity as u16, count as u8, class as u8);
-            (page.next, page.previous, page.listed) = (0, 0, false);
-            page.words.store(free, Ordering::Relaxed);
-            page.shared.store(others, Ordering::Relaxed);
-            page.kind = Kind::Small;
-            page.owner.store(NOBODY, Ordering::Release);
+            ((*this).reciprocal, (*this).limit, (*this).size) = (divisor.reciprocal, divisor.limit, size as u32);
+            ((*this).capacity, (*this).count, (*this).class) = (capacity as u16, count as u8, class as u8);
+            ((*this).next, (*this).previous, (*this).listed) = (0, 0, false);
+            (*this).words.store(free, Ordering::Relaxed);
+            (*this).shared.store(others, Ordering::Relaxed);
+            (*this).kind = Kind::Small;
+            (*this).owner.store(NOBODY, Ordering::Release);
         }
     }
 
@@ -138,12 +141,13 @@ impl Page {
     /// The page is detached and all of its blocks are free; under the lock.
     pub unsafe fn close(this: *mut Page, kind: Kind) -> (*mut u8, *mut u8) {
         // SAFETY: the caller's word.
-        let page = unsafe { &mut *this };
-        page.owner.store(0, Ordering::Relaxed);
-        (page.limit, page.kind, page.size) = (0, kind, 0);
-        let words = page.words.swap(core::ptr::null_mut(), Ordering::Relaxed);
-        let shared = page.shared.swap(core::ptr::null_mut(), Ordering::Relaxed);
-        (words.cast(), shared.cast())
+        unsafe {
+            (*this).owner.store(0, Ordering::Relaxed);
+            ((*this).limit, (*this).kind, (*this).size) = (0, kind, 0);
+            let words = (*this).words.swap(core::ptr::null_mut(), Ordering::Relaxed);
+            let shared = (*this).shared.swap(core::ptr::null_mut(), Ordering::Relaxed);
+            (words.cast(), shared.cast())
+        }
     }
 
     /// Which of the page's blocks begins at `at`, an address in its unit; None: none does.
@@ -198,27 +202,24 @@ impl Page {
     ///
     /// # Safety
     /// It is a page; under the lock.
-    pub unsafe fn shared_count(&self) -> usize {
-        let shared = self.shared.load(Ordering::Relaxed);
-        // The order of all threads: behind the owner, which `settle` has asked for.
-        (0..self.count as usize)
-            .map(|n| {
-                // SAFETY: the caller's word: a page has so many words.
-                let word = unsafe { &*shared.add(n) };
-                word.load(Ordering::SeqCst).count_ones() as usize
-            })
-            .sum()
+    pub unsafe fn shared_count(this: *const Page) -> usize {
+        // SAFETY: the caller's word: a page has so many words.
+        unsafe {
+            let shared = (*this).shared.load(Ordering::Relaxed);
+            // The order of all threads: behind the owner, which `settle` has asked for.
+            (0..(*this).count as usize).map(|n| (*shared.add(n)).load(Ordering::SeqCst).count_ones() as usize).sum()
+        }
     }
 
     /// Whether block `index` is free.
     ///
     /// # Safety
     /// It is a page, and the block one of its blocks.
-    pub unsafe fn is_free(&self, index: usize) -> bool {
+    pub unsafe fn is_free(this: *const Page, index: usize) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            bits::is_set(self.words.load(Ordering::Relaxed), index)
-                || bits::is_set(self.shared.load(Ordering::Relaxed), index)
+            bits::is_set((*this).words.load(Ordering::Relaxed), index)
+                || bits::is_set((*this).shared.load(Ordering::Relaxed), index)
         }
     }
 
@@ -227,22 +228,22 @@ impl Page {
     /// # Safety
     /// It is a page, and the block one of its blocks.
     #[inline(always)]
-    pub unsafe fn give_shared(&self, index: usize, alone: bool) -> Given {
-        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
-        let n = index / WORD;
-        let full = if n + 1 == self.count as usize { self.last } else { usize::MAX };
-        let worth = self.worth().min(WORD / 8);
-        // SAFETY: the caller's word.
+    pub unsafe fn give_shared(this: *const Page, index: usize, alone: bool) -> Given {
+        // SAFETY: the caller's word. Behind the bit only the owner is looked at, by itself: no reference to
+        // the record may be there, because others write it when the page is another one.
         unsafe {
+            let (words, shared) = ((*this).words.load(Ordering::Relaxed), (*this).shared.load(Ordering::Relaxed));
+            let full = if index / WORD + 1 == (*this).count as usize { (*this).last } else { usize::MAX };
+            let worth = Self::worth(this).min(WORD / 8);
             if bits::is_set(words, index) {
                 return Given::Twice;
             }
             let Some(now) = bits::share(shared, index, alone) else { return Given::Twice };
-            let owner = self.owner.load(Ordering::SeqCst);
+            let owner = (*this).owner.load(Ordering::SeqCst);
             if owner > NOBODY {
                 if owner & WAITING == 0 {
                     // Lost against a thread that says the same, or that detaches the page and then looks at its bits.
-                    let _ = self.owner.compare_exchange(owner, owner | WAITING, Ordering::SeqCst, Ordering::Relaxed);
+                    let _ = (*this).owner.compare_exchange(owner, owner | WAITING, Ordering::SeqCst, Ordering::Relaxed);
                 }
                 return Given::Done;
             }
@@ -257,10 +258,12 @@ impl Page {
     ///
     /// # Safety
     /// It is detached; under the lock, so that nobody else attaches it.
-    pub unsafe fn attach(&self, me: usize) {
-        self.owner.store(me, Ordering::SeqCst);
+    pub unsafe fn attach(this: *const Page, me: usize) {
         // SAFETY: the caller's word: now it is the caller's.
-        unsafe { self.collect(&mut |_| ()) };
+        unsafe {
+            (*this).owner.store(me, Ordering::SeqCst);
+            Self::collect(this, &mut |_| ());
+        }
     }
 
     /// Makes the shared bits free bits; true iff there were some. Shows the number of each block that was
@@ -268,19 +271,20 @@ impl Page {
     ///
     /// # Safety
     /// The page is attached to the calling thread.
-    pub unsafe fn collect(&self, twice: &mut dyn FnMut(usize)) -> bool {
-        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
+    pub unsafe fn collect(this: *const Page, twice: &mut dyn FnMut(usize)) -> bool {
         let mut any = false;
-        for n in 0..self.count as usize {
-            // SAFETY: the caller's word: a page has so many words.
-            let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
-            if others.load(Ordering::Relaxed) == 0 {
-                continue;
+        // SAFETY: the caller's word: a page has so many words.
+        unsafe {
+            let (words, shared) = ((*this).words.load(Ordering::Relaxed), (*this).shared.load(Ordering::Relaxed));
+            for n in 0..(*this).count as usize {
+                let (mine, others) = (&*words.add(n), &*shared.add(n));
+                if others.load(Ordering::Relaxed) == 0 {
+                    continue;
+                }
+                let given = others.swap(0, Ordering::SeqCst);
+                each(mine.fetch_or(given, Ordering::Relaxed) & given, n, twice);
+                any = true;
             }
-            let given = others.swap(0, Ordering::SeqCst);
-            let both = mine.fetch_or(given, Ordering::Relaxed) & given;
-            each(both, n, twice);
-            any = true;
         }
         any
     }
@@ -290,20 +294,21 @@ impl Page {
     ///
     /// # Safety
     /// The page is attached to the calling thread, or to one that is gone; under the lock.
-    pub unsafe fn detach(&self, twice: &mut dyn FnMut(usize)) {
-        self.owner.store(NOBODY, Ordering::SeqCst);
-        let (words, shared) = (self.words.load(Ordering::Relaxed), self.shared.load(Ordering::Relaxed));
-        for n in 0..self.count as usize {
-            // SAFETY: the caller's word: a page has so many words.
-            let (mine, others) = unsafe { (&*words.add(n), &*shared.add(n)) };
-            if mine.load(Ordering::Relaxed) == 0 {
-                continue;
+    pub unsafe fn detach(this: *const Page, twice: &mut dyn FnMut(usize)) {
+        // SAFETY: the caller's word: a page has so many words.
+        unsafe {
+            (*this).owner.store(NOBODY, Ordering::SeqCst);
+            let (words, shared) = ((*this).words.load(Ordering::Relaxed), (*this).shared.load(Ordering::Relaxed));
+            for n in 0..(*this).count as usize {
+                let (mine, others) = (&*words.add(n), &*shared.add(n));
+                if mine.load(Ordering::Relaxed) == 0 {
+                    continue;
+                }
+                // A signal handler may have given something back until now.
+                let free = mine.swap(0, Ordering::AcqRel);
+                // Both: a block that two threads gave back at a time.
+                each(others.fetch_or(free, Ordering::SeqCst) & free, n, twice);
             }
-            // A signal handler may have given something back until now.
-            let free = mine.swap(0, Ordering::AcqRel);
-            // Both: a block that two threads gave back at a time.
-            let both = others.fetch_or(free, Ordering::SeqCst) & free;
-            each(both, n, twice);
         }
     }
 }

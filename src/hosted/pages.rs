@@ -87,7 +87,7 @@ impl Pages {
         // SAFETY: a page that is attached to nobody, under the lock.
         unsafe {
             let page = space::record(index);
-            (*page).attach(me);
+            Page::attach(page, me);
             page
         }
     }
@@ -120,7 +120,7 @@ impl Pages {
             if (*page).kind != Kind::Small || (*page).owner.load(Order::SeqCst) != NOBODY {
                 return;
             }
-            let free = (*page).shared_count();
+            let free = Page::shared_count(page);
             let index = space::index_of(page);
             let Some(list) = self.listed.get_mut((*page).class as usize) else { return };
             if free == (*page).capacity as usize {
@@ -133,7 +133,7 @@ impl Pages {
                 self.records.give(others, lines);
                 self.space.give(index, 1);
                 self.count -= 1;
-            } else if free >= (*page).worth() && !(*page).listed {
+            } else if free >= Page::worth(page) && !(*page).listed {
                 (*page).listed = true;
                 list.push(index);
             }
@@ -146,7 +146,7 @@ impl Pages {
     /// It is attached to that thread.
     pub(super) unsafe fn detach(&mut self, page: *mut Page) {
         // SAFETY: the caller's word.
-        unsafe { (*page).detach(&mut |index| super::cache::refuse(Page::block(page, index), c"free")) };
+        unsafe { Page::detach(page, &mut |index| super::cache::refuse(Page::block(page, index), c"free")) };
         self.settle(page);
     }
 

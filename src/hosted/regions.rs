@@ -147,7 +147,7 @@ impl Regions {
     fn grow_in_space(&mut self, heap: *mut KnHeap, space: &mut Space, needed: usize) -> bool {
         // More than is needed now, for a region that serves a while.
         let needed = needed.div_ceil(UNIT);
-        let more = (needed * 2).max(16).min(space.free());
+        let more = needed.saturating_mul(2).max(16);
         let found = space.take_run(more).map(|first| (first, more));
         let Some((first, units)) = found.or_else(|| Some((space.take_run(needed)?, needed))) else { return false };
         // SAFETY: the run is mapped, and the heap's from now on; the caller's lock is held.

@@ -77,13 +77,12 @@ pub(crate) struct Block {
 /// # Safety
 /// A page; under the lock.
 #[inline(never)]
-unsafe fn free_in(page: &Page) -> usize {
-    let words = page.words.load(Ordering::Relaxed);
+unsafe fn free_in(page: *const Page) -> usize {
     // SAFETY: the caller's word.
     unsafe {
-        let free = bits::count(words, page.count as usize)
-            + bits::count(page.shared.load(Ordering::Relaxed), page.count as usize);
-        free.min(page.capacity as usize)
+        let count = (*page).count as usize;
+        let (own, shared) = ((*page).words.load(Ordering::Relaxed), (*page).shared.load(Ordering::Relaxed));
+        (bits::count(own, count) + bits::count(shared, count)).min((*page).capacity as usize)
     }
 }
 
@@ -111,7 +110,7 @@ pub(crate) fn totals() -> Option<Totals> {
         };
         each_page(state, &mut |page| {
             // SAFETY: a page, under the lock.
-            let (free, capacity, size) = unsafe { (free_in(&*page), (*page).capacity as usize, (*page).size as usize) };
+            let (free, capacity, size) = unsafe { (free_in(page), (*page).capacity as usize, (*page).size as usize) };
             sum.small_blocks += capacity - free;
             sum.small_bytes += (capacity - free) * size;
             sum.small_free += free * size;
@@ -146,7 +145,7 @@ pub(crate) fn each_class(visit: &mut dyn FnMut(ClassTotals)) {
                 // SAFETY: a page, under the lock.
                 unsafe {
                     if (*page).class as usize == class {
-                        let free = free_in(&*page);
+                        let free = free_in(page);
                         sum.pages += 1;
                         sum.free += free;
                         sum.live += (*page).capacity as usize - free;
@@ -171,7 +170,7 @@ pub(crate) fn each_block(visit: &mut dyn FnMut(Block) -> bool) -> KnStatus {
             unsafe {
                 let (count, bytes) = ((*page).capacity as usize, (*page).size as usize);
                 (0..count).all(|n| {
-                    let used = !(*page).is_free(n);
+                    let used = !Page::is_free(page, n);
                     visit(Block { at: Page::block(page, n), bytes, kind: Kind::Small, used })
                 })
             }
@@ -209,7 +208,8 @@ pub(crate) fn block_around(at: *const u8) -> Option<Block> {
                 if (*page).kind == Unit::Small {
                     let n = (at.addr() % UNIT).checked_div((*page).size as usize)?;
                     let block = Page::block(page, n);
-                    let (bytes, used) = ((*page).size as usize, n < (*page).capacity as usize && !(*page).is_free(n));
+                    let (bytes, used) =
+                        ((*page).size as usize, n < (*page).capacity as usize && !Page::is_free(page, n));
                     return Some(Block { at: block, bytes, kind: Kind::Small, used });
                 }
             }
@@ -253,7 +253,7 @@ pub(crate) fn check() -> KnStatus {
                     Unit::Clean | Unit::Dirty => free += 1,
                     _ => {}
                 }
-                if (*page).kind == Unit::Small && !is_sound(&*page) {
+                if (*page).kind == Unit::Small && !is_sound(page) {
                     return KnStatus::Corrupt;
                 }
             }
@@ -282,22 +282,21 @@ pub(crate) fn check() -> KnStatus {
 ///
 /// # Safety
 /// A page; under the lock.
-unsafe fn is_sound(page: &Page) -> bool {
-    let (size, count) = (size_of_class(page.class as usize), page.count as usize);
-    let capacity = UNIT / size;
-    if page.size as usize != size
-        || page.capacity as usize != capacity
-        || count != capacity.div_ceil(WORD)
-        || page.last != usize::MAX >> (count * WORD - capacity)
-    {
-        return false;
-    }
-    let owner = page.owner.load(Ordering::Relaxed);
-    let beyond = !page.last;
+unsafe fn is_sound(page: *const Page) -> bool {
     // SAFETY: the caller's word: a page has so many words, at least one.
     unsafe {
-        let last = (*page.words.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed)
-            | (*page.shared.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed);
-        last & beyond == 0 && owner != 0 && (!page.listed || owner == NOBODY)
+        let (size, count) = (size_of_class((*page).class as usize), (*page).count as usize);
+        let capacity = UNIT / size;
+        let all = usize::MAX >> (capacity.wrapping_neg() % WORD);
+        if (*page).size as usize != size || (*page).capacity as usize != capacity || (*page).last != all {
+            return false;
+        }
+        if count != capacity.div_ceil(WORD) {
+            return false;
+        }
+        let owner = (*page).owner.load(Ordering::Relaxed);
+        let last = (*(*page).words.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed)
+            | (*(*page).shared.load(Ordering::Relaxed).add(count - 1)).load(Ordering::Relaxed);
+        last & !all == 0 && owner != 0 && (!(*page).listed || owner == NOBODY)
     }
 }
