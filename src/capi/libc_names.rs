@@ -148,24 +148,32 @@ pub unsafe extern "C" fn cfree(at: *mut c_void) {
     unsafe { free_by_name(at) }
 }
 
-/// C23 7.24.3.4; the size is not needed.
+/// C23 7.24.3.4; the size is not needed, but the hardened build verifies it.
 ///
 /// # Safety
 /// As `free`.
 #[no_mangle]
-pub unsafe extern "C" fn free_sized(at: *mut c_void, _bytes: usize) {
+pub unsafe extern "C" fn free_sized(at: *mut c_void, bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free_by_name(at) }
+    unsafe {
+        if process::is_of_size(at.cast(), bytes) {
+            free_by_name(at);
+        }
+    }
 }
 
-/// C23 7.24.3.5; alignment and size are not needed.
+/// C23 7.24.3.5; as `free_sized`.
 ///
 /// # Safety
 /// As `free`.
 #[no_mangle]
-pub unsafe extern "C" fn free_aligned_sized(at: *mut c_void, _align: usize, _bytes: usize) {
+pub unsafe extern "C" fn free_aligned_sized(at: *mut c_void, _align: usize, bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free_by_name(at) }
+    unsafe {
+        if process::is_of_size(at.cast(), bytes) {
+            free_by_name(at);
+        }
+    }
 }
 
 /// C11 7.22.3.1, with any size; `EINVAL` when the alignment is no power of two.

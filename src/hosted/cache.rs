@@ -24,6 +24,7 @@ use core::sync::atomic::compiler_fence;
 
 use super::bits::{self, WORD};
 use super::classes::{aligned_size, class_of, size_of_class, CLASSES, GRANULE, LARGEST_SMALL};
+use super::hardened::{self, Keep, HARDENED};
 use super::page::{Given, Page, WAITING};
 use super::pages::{self, Found};
 use super::process;
@@ -76,6 +77,8 @@ pub(super) struct Cache {
     /// All caches, under the lock.
     next: *mut Cache,
     previous: *mut Cache,
+    /// What the hardened build keeps.
+    keep: [Keep; HARDENED as usize],
 }
 
 const LINES: usize = size_of::<Cache>().div_ceil(LINE);
@@ -94,6 +97,13 @@ fn mine() -> Option<*mut Cache> {
     (cache.addr() > ENDED).then_some(cache.cast())
 }
 
+/// What the hardened build keeps for the calling thread; None: nothing, or another build.
+#[inline(always)]
+pub(super) fn keep() -> Option<*const Keep> {
+    // SAFETY: the thread's own cache.
+    mine().filter(|_| HARDENED).map(|cache| unsafe { &raw const (*cache).keep }.cast())
+}
+
 /// A block of at least `bytes`, if it can be had in a few instructions; None: ask [`take_slowly`].
 #[inline(always)]
 pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
@@ -108,6 +118,17 @@ pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
         }
     }
     None
+}
+
+/// As [`take`] for at most [`LARGEST_SMALL`] bytes, with the block's size.
+#[inline(always)]
+pub(super) fn take_with_size(bytes: usize) -> Option<(NonNull<u8>, usize)> {
+    let cache = mine()?;
+    // SAFETY: the thread's own cache.
+    unsafe {
+        let cursor = (&raw mut (*cache).cursors).cast::<Cursor>().add(class_of(bytes));
+        next(cursor).map(|at| (at, (*cursor).size))
+    }
 }
 
 /// The next block of the cursor's word; None: there is none.
@@ -125,7 +146,7 @@ unsafe fn next(cursor: *mut Cursor) -> Option<NonNull<u8>> {
             if free == 0 {
                 return None;
             }
-            let bit = free.trailing_zeros() as usize;
+            let bit = if HARDENED { hardened::choose(free) } else { free.trailing_zeros() as usize };
             // False: a signal handler took it in between.
             if bits::take(word, bit) {
                 if (&raw const (*cursor).word).read_volatile() == word {
@@ -373,6 +394,7 @@ impl Cache {
                 current.add(granules).write(cursors.add(class_of(granules * GRANULE)));
             }
             ((*this).next, (*this).previous) = (null_mut(), null_mut());
+            (&raw mut (*this).keep).write(core::array::from_fn(|_| Keep::new()));
         }
     }
 
@@ -472,6 +494,9 @@ impl Cache {
             let count = (*page).count as usize;
             let here = ((*cursor).word.addr().wrapping_sub(words.addr())) / size_of::<AtomicUsize>();
             let mut n = if here < count { here } else { count - 1 };
+            if HARDENED && here >= count {
+                n = hardened::choose_word(count);
+            }
             for _ in 0..count {
                 n = if n + 1 == count { 0 } else { n + 1 };
                 if (*words.add(n)).load(Ordering::Relaxed) != 0 {
@@ -503,6 +528,10 @@ pub(super) fn flush() {
 /// A cache of the calling thread, or of one that is gone; under the lock.
 unsafe fn detach_all(cache: *mut Cache, pages: &mut pages::Pages) {
     let none = cache.wrapping_byte_add(core::mem::offset_of!(Cache, none)).cast::<AtomicUsize>();
+    // SAFETY: the caller's word.
+    for keep in unsafe { &(*cache).keep } {
+        keep.release(&mut |at| pages.give(at));
+    }
     for class in 0..CLASSES {
         // SAFETY: the caller's word. The owner is asked because a thread that is gone may have been stopped
         // anywhere.

@@ -95,6 +95,8 @@ const ROOM: usize = 6 << 10;
 static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
+    #[cfg(feature = "hardened")]
+    super::hardened::at_exit();
     let Some(value) = asked(c"KNOLL_STATS") else { return };
     let mut room = [0; ROOM];
     if value.to_bytes().contains(&b'/') {

@@ -54,6 +54,7 @@ mod environment {
     pub(super) fn look() {}
 }
 mod fork;
+mod hardened;
 mod mappings;
 mod page;
 mod pages;

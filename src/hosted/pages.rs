@@ -11,7 +11,8 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::classes::{size_of_class, CLASSES};
-use super::page::{Kind, Page, NOBODY, UNIT};
+use super::hardened::{self, HARDENED};
+use super::page::{Given, Kind, Page, NOBODY, UNIT};
 use super::records::Records;
 use super::space::{self, List, Space};
 use super::sync::Ordering as Order;
@@ -97,6 +98,10 @@ impl Pages {
         let size = size_of_class(class);
         let lines = Page::lines((UNIT / size).div_ceil(usize::BITS as usize));
         let index = self.space.take()?;
+        if HARDENED {
+            // SAFETY: taken right now.
+            unsafe { hardened::clear(index) };
+        }
         let (free, others) = (self.records.take(lines), self.records.take(lines));
         // SAFETY: the unit and the records are new.
         unsafe {
@@ -137,6 +142,15 @@ impl Pages {
                 (*page).listed = true;
                 list.push(index);
             }
+        }
+    }
+
+    /// Gives back a used block that no thread has a claim to, in the hardened build.
+    pub(super) fn give(&mut self, at: *mut u8) {
+        let Some(Found::Block(page, index)) = find(at) else { return };
+        // SAFETY: a block of a page.
+        if unsafe { (*page).give_shared(index, false) } == Given::Settle {
+            self.settle(page);
         }
     }
 

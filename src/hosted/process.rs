@@ -15,6 +15,7 @@ use super::aside::{self, What};
 use super::cache::{self, Cache};
 use super::classes::LARGEST_SMALL;
 use super::fork;
+use super::hardened::{self, guard, HARDENED};
 use super::mappings::{Large, Mappings};
 use super::page::UNIT;
 use super::pages::Pages;
@@ -175,12 +176,18 @@ pub(crate) fn malloc(bytes: usize) -> *mut u8 {
 /// [`malloc`], if the thread's cache has a block at hand.
 #[inline(always)]
 pub(crate) fn malloc_quickly(bytes: usize) -> Option<NonNull<u8>> {
+    if HARDENED {
+        return hardened::take_quickly(bytes);
+    }
     cache::take(bytes)
 }
 
 /// [`malloc`], when the thread's cache has no block at hand.
 #[inline(never)]
 pub(crate) fn malloc_slowly(bytes: usize) -> *mut u8 {
+    if HARDENED {
+        return hardened::allocate(BLOCK_ALIGN, bytes).0;
+    }
     if bytes <= LARGEST_SMALL {
         let at = cache::take_slowly(bytes);
         if !at.is_null() {
@@ -192,7 +199,7 @@ pub(crate) fn malloc_slowly(bytes: usize) -> *mut u8 {
 
 /// A block that is not small, or that no page had; and whether its bytes are known to be zero.
 #[inline(never)]
-fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
+pub(super) fn elsewhere(align: usize, bytes: usize) -> (*mut u8, bool) {
     let mut tried = false;
     loop {
         let found = match align.checked_add(bytes) {
@@ -214,7 +221,8 @@ fn reclaim() -> bool {
     cache::flush();
     // Pages that the flush emptied may serve the request even if nothing went back to the system.
     return_excess(Some(0));
-    with_state(|state| state.give_back() || state.pages.space.free() != 0).unwrap_or(false)
+    let opened = HARDENED && guard::open_all();
+    with_state(|state| state.give_back() || state.pages.space.free() != 0).unwrap_or(false) || opened
 }
 
 /// Gives back to the system what nobody uses, except about `keep` bytes; true iff that was anything.
@@ -243,6 +251,9 @@ pub(crate) fn calloc(count: usize, size: usize) -> *mut u8 {
 /// `bytes` zeroed bytes, if the thread's cache has a block at hand.
 #[inline(always)]
 pub(crate) fn calloc_quickly(bytes: usize) -> Option<NonNull<u8>> {
+    if HARDENED {
+        return hardened::take_quickly(bytes);
+    }
     let at = cache::take(bytes)?;
     // SAFETY: a new block of at least `bytes`, rounded up to granules, at a granule.
     unsafe { clear(at.as_ptr(), bytes) };
@@ -275,7 +286,13 @@ unsafe fn clear(at: *mut u8, bytes: usize) {
 
 #[inline(never)]
 pub(crate) fn calloc_slowly(bytes: usize) -> *mut u8 {
-    let (at, zero) = if bytes <= LARGEST_SMALL { (malloc_slowly(bytes), false) } else { elsewhere(BLOCK_ALIGN, bytes) };
+    let (at, zero) = if HARDENED {
+        hardened::allocate(BLOCK_ALIGN, bytes)
+    } else if bytes <= LARGEST_SMALL {
+        (malloc_slowly(bytes), false)
+    } else {
+        elsewhere(BLOCK_ALIGN, bytes)
+    };
     if !at.is_null() && !zero {
         // SAFETY: a new block of at least `bytes`.
         unsafe { at.write_bytes(0, bytes) };
@@ -288,6 +305,9 @@ pub(crate) fn calloc_slowly(bytes: usize) -> *mut u8 {
 pub(crate) fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
     if !align.is_power_of_two() {
         return null_mut();
+    }
+    if HARDENED {
+        return hardened::allocate(align, bytes).0;
     }
     if let Some(rounded) = cache::rounded(align, bytes) {
         if let Some(at) = cache::take(rounded) {
@@ -324,6 +344,9 @@ pub(crate) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
 /// As [`realloc`].
 #[inline(always)]
 pub(crate) unsafe fn realloc_quickly(at: *mut u8, bytes: usize) -> Option<NonNull<u8>> {
+    if HARDENED {
+        return None;
+    }
     // SAFETY: the caller's promise.
     let own = unsafe { cache::own_block(at)? };
     if stays(own.size(), bytes) {
@@ -352,7 +375,7 @@ fn stays(size: usize, bytes: usize) -> bool {
 
 /// What a block of `size` bytes may have been asked to be aligned to, up to 64: its size is a multiple of it.
 #[inline(always)]
-fn alignment_of(size: usize) -> usize {
+pub(super) fn alignment_of(size: usize) -> usize {
     (size | KEPT_ALIGNMENT) & (size | KEPT_ALIGNMENT).wrapping_neg()
 }
 
@@ -362,6 +385,10 @@ fn alignment_of(size: usize) -> usize {
 /// As [`realloc`].
 #[inline(never)]
 pub(crate) unsafe fn realloc_slowly(at: *mut u8, bytes: usize) -> *mut u8 {
+    if HARDENED {
+        // SAFETY: the caller's promise.
+        return unsafe { hardened::realloc(at, bytes) };
+    }
     let Some(size) = cache::size_at(at) else {
         // SAFETY: the caller's promise.
         return unsafe { realloc_elsewhere(at, bytes) };
@@ -406,7 +433,7 @@ type Granule = core::mem::MaybeUninit<[u64; 2]>;
 /// # Safety
 /// As [`realloc`].
 #[inline(never)]
-unsafe fn realloc_elsewhere(at: *mut u8, bytes: usize) -> *mut u8 {
+pub(super) unsafe fn realloc_elsewhere(at: *mut u8, bytes: usize) -> *mut u8 {
     if at.is_null() {
         return malloc(bytes);
     }
@@ -457,6 +484,10 @@ unsafe fn move_block(at: *mut u8, size: usize, align: usize, bytes: usize) -> *m
 /// Nobody uses the block any more.
 #[inline(always)]
 pub(crate) unsafe fn free(at: *mut u8) {
+    if HARDENED {
+        // SAFETY: the caller's promise.
+        return unsafe { hardened::free(at) };
+    }
     // SAFETY: the caller's promise.
     unsafe {
         if !cache::give(at) {
@@ -479,12 +510,23 @@ unsafe fn free_slowly(at: *mut u8) {
     }
 }
 
+/// Whether a block that is freed as one of `bytes` is one, as far as this build verifies it; told if not.
+///
+/// # Safety
+/// As [`free`].
+#[cfg(feature = "libc-names")]
+#[inline(always)]
+pub(crate) unsafe fn is_of_size(at: *mut u8, bytes: usize) -> bool {
+    // SAFETY: the caller's promise.
+    !HARDENED || unsafe { hardened::is_of_size(at, bytes) }
+}
+
 /// [`free`] of what is not small.
 ///
 /// # Safety
 /// As [`free`].
 #[inline(never)]
-unsafe fn free_elsewhere(at: *mut u8) {
+pub(super) unsafe fn free_elsewhere(at: *mut u8) {
     if at.is_null() {
         return;
     }
@@ -508,6 +550,7 @@ unsafe fn unmap(large: Large) {
     // SAFETY: the caller's word.
     unsafe {
         match space::unit_of(large.span.base) {
+            None if HARDENED => guard::unmap(large.span),
             None => port::unmap(large.span),
             Some(page) => {
                 let units = large.span.bytes / UNIT;
@@ -523,7 +566,9 @@ unsafe fn unmap(large: Large) {
 /// # Safety
 /// No other thread frees `at` meanwhile.
 pub(crate) unsafe fn usable_size(at: *const u8) -> usize {
-    if let Some(size) = cache::size_at(at) {
+    // SAFETY: the caller's promise.
+    let small = if HARDENED { unsafe { hardened::usable_size(at) } } else { cache::size_at(at) };
+    if let Some(size) = small {
         return size;
     }
     if at.is_null() {
@@ -574,7 +619,8 @@ fn large(align: usize, bytes: usize) -> (*mut u8, bool) {
     }
     fork::register_once();
     let _errno = Errno::keep();
-    if let Some(span) = port::map(bytes.max(1), align) {
+    let map = if HARDENED { guard::map } else { port::map };
+    if let Some(span) = map(bytes.max(1), align) {
         let block = Large { span, align };
         let noted = match with_state(|state| state.enter(block)) {
             Ok(noted) => noted,
@@ -584,7 +630,7 @@ fn large(align: usize, bytes: usize) -> (*mut u8, bool) {
             return (span.start, true);
         }
         // SAFETY: mapped above, and nobody has its address.
-        unsafe { port::unmap(span) };
+        unsafe { unmap(block) };
     }
     let refused = |state: &mut State| {
         let at = state.run(align, bytes);
@@ -631,6 +677,7 @@ impl State {
                     // SAFETY: the table gave it up.
                     unsafe {
                         match units {
+                            None if HARDENED => guard::unmap(large.span),
                             None => port::unmap(large.span),
                             Some(page) => self.pages.space.give(space::index_of(page), large.span.bytes / UNIT),
                         }
@@ -692,6 +739,9 @@ impl State {
             // SAFETY: the process heap, under its lock; the caller's promise. It reports errors.
             unsafe {
                 let bytes = KnHeap::usable_size(self.heap, at);
+                if HARDENED {
+                    at.write_bytes(0, bytes); // none if it is no used block
+                }
                 if KnHeap::free(self.heap, at) == KnStatus::Ok {
                     self.gave_back(region, bytes);
                 }
@@ -817,7 +867,14 @@ impl State {
         // The system moves to any page.
         let may_move = align <= port::page_bytes();
         // SAFETY: the table has the span, so it is mapped.
-        let Some(moved) = (unsafe { port::remap(span, bytes, may_move) }) else { return elsewhere };
+        let moved = unsafe {
+            if HARDENED {
+                guard::remap(span, bytes, may_move)
+            } else {
+                port::remap(span, bytes, may_move)
+            }
+        };
+        let Some(moved) = moved else { return elsewhere };
         // One out, one in: the table's load stays.
         self.mappings.remove(at.addr());
         self.mappings.insert(Large { span: moved, align });

@@ -12,12 +12,13 @@
 
 use core::ptr::null_mut;
 
+use super::hardened::HARDENED;
 use crate::port;
 
 /// Bytes of a line.
 pub(super) const LINE: usize = 64;
 /// Lines of the longest record.
-pub(super) const MOST_LINES: usize = 72;
+pub(super) const MOST_LINES: usize = if HARDENED { 144 } else { 72 };
 /// The first chunk.
 const FIRST: usize = 64 << 10;
 

@@ -22,6 +22,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
+use super::hardened::{guard, HARDENED};
 use super::page::{Kind, Page, UNIT};
 use crate::port;
 
@@ -64,7 +65,11 @@ impl Excess {
     pub(super) fn discard(self) {
         let _errno = port::Errno::keep();
         // SAFETY: free units in no list, so nobody uses them before `Space::cleaned`.
-        unsafe { port::discard(memory(self.first), self.count * UNIT) };
+        unsafe {
+            if !port::discard(memory(self.first), self.count * UNIT) && HARDENED {
+                memory(self.first).write_bytes(0, self.count * UNIT);
+            }
+        }
     }
 }
 
@@ -271,6 +276,15 @@ impl Space {
     fn fresh(&mut self, count: usize) -> Option<usize> {
         if self.mapped - self.used < count && !self.grow(count) {
             return None;
+        }
+        if HARDENED && count == 1 && guard::is_closed(self.used) {
+            // SAFETY: mapped, and never used. Refused, it is a unit that nobody uses all the same.
+            unsafe {
+                (*record(self.used)).kind = Kind::Run;
+                port::protect(memory(self.used), UNIT, false);
+            }
+            self.used += 1;
+            return self.fresh(1);
         }
         let index = self.used;
         self.used += count;

@@ -74,6 +74,8 @@ pub(crate) use unix::{
     alone, cache, discard, identity, map, page_bytes, process_lock, refuse, remap, set_cache, thread_heap, unmap,
     with_lock, Busy, Errno, Key, Span,
 };
+#[cfg(unix)]
+pub(crate) use unix::{close, close_free, move_pages, protect, reserve};
 #[cfg(all(unix, feature = "arena"))]
 pub(crate) use unix::{held, scope, set_held, set_scope};
 #[cfg(all(unix, feature = "counted"))]

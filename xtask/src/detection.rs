@@ -242,6 +242,8 @@ impl Group {
 fn mallocs(rivals: bool) -> Result<Vec<Malloc>> {
     let knoll = util::build_shared()?;
     let mut mallocs = vec![Malloc { name: "Knoll", preload: Some(knoll.into()), least: Some(0) }];
+    let hardened = util::Library { features: &["hardened"], ..util::Library::default() }.shared()?;
+    mallocs.push(Malloc { name: "hardened", preload: Some(hardened.into()), least: Some(97) });
     if rivals {
         mallocs.push(Malloc { name: "glibc", preload: None, least: None });
         for &(name, library) in RIVALS {

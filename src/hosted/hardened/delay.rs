@@ -19,8 +19,8 @@ const SHORT: usize = 256;
 const LONG: usize = 32;
 const SHORT_BYTES: usize = 512;
 
-/// A thread's own.
-pub(in crate::hosted) struct Own {
+/// What is kept for a thread.
+pub(in crate::hosted) struct Keep {
     pub(super) random: Random,
     short: Ring<SHORT>,
     long: Ring<LONG>,
@@ -31,10 +31,10 @@ struct Ring<const PLACES: usize> {
     places: [AtomicPtr<u8>; PLACES],
 }
 
-impl Own {
-    pub(in crate::hosted) fn new() -> Own {
+impl Keep {
+    pub(in crate::hosted) fn new() -> Keep {
         super::tail::begin();
-        Own { random: Random::new(), short: Ring::new(), long: Ring::new() }
+        Keep { random: Random::new(), short: Ring::new(), long: Ring::new() }
     }
 
     /// Has a freed block of so many bytes wait; the block that need not any longer, or null.
@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn each_block_comes_out_once_and_not_soon() {
-        let own = Own::new();
+        let keep = Keep::new();
         let at = |n: usize| core::ptr::without_provenance_mut::<u8>(16 * n);
-        let mut out: Vec<usize> = (1..=1000).map(|n| own.delay(at(n), 16 + n % 2 * 1000).addr() / 16).collect();
+        let mut out: Vec<usize> = (1..=1000).map(|n| keep.delay(at(n), 16 + n % 2 * 1000).addr() / 16).collect();
         assert!(out.iter().take(2 * LONG).all(|&n| n == 0));
-        own.release(&mut |at| out.push(at.addr() / 16));
-        own.release(&mut |_| panic!("twice"));
+        keep.release(&mut |at| out.push(at.addr() / 16));
+        keep.release(&mut |_| panic!("twice"));
         out.retain(|&n| n != 0);
         out.sort_unstable();
         assert!(out.into_iter().eq(1..=1000));

@@ -12,7 +12,7 @@
 //! - A freed block is full of zeros. Its address comes back after at least 32 or 256 other blocks, and then
 //!   by chance (`delay`, `random`).
 //! - Any use of a block of 0 bytes is a fault (`nothing`).
-//! - A block freed with a size that is not its own is noticed (`free_sized`, C++'s `delete`).
+//! - A block freed by `free_sized` or `free_aligned_sized` with a size that is not its own is noticed.
 //! - Between a block's last word and a page's records lies nothing to encode: six bytes of the word and the
 //!   slack before it are made of a secret and the address, and verified.
 //!
@@ -45,7 +45,7 @@ mod random;
 mod tail;
 
 use core::ffi::CStr;
-use core::ptr::{copy_nonoverlapping, null_mut};
+use core::ptr::{copy_nonoverlapping, null_mut, NonNull};
 
 use super::cache;
 use super::classes::{class_of, size_of_class, GRANULE};
@@ -56,15 +56,34 @@ use super::space;
 use crate::heap::KnStatus;
 use crate::port;
 
-pub(super) use delay::Own;
+pub(super) use delay::Keep;
 use nothing::Given;
-use tail::{Block, Wrong, TAIL};
+use tail::{Block, Seen, Wrong, TAIL};
 
 /// Whether this is the hardened build.
 pub(crate) const HARDENED: bool = cfg!(feature = "hardened");
 
 #[cfg(all(feature = "hardened", not(target_pointer_width = "64")))]
 compile_error!("the feature `hardened` needs a 64-bit target: a block's last word has 64 bits");
+
+/// Requests up to here are served without a call, if the thread's cache has a block at hand.
+const QUICK: usize = 512;
+
+/// A small block of `bytes` zeroed bytes, if it can be had quickly.
+#[inline(always)]
+pub(super) fn take_quickly(bytes: usize) -> Option<NonNull<u8>> {
+    if bytes.wrapping_sub(1) >= QUICK {
+        return None;
+    }
+    let (at, size) = cache::take_with_size(bytes + TAIL)?;
+    let block = Block { at: at.as_ptr(), size };
+    // SAFETY: taken right now; the class has room for the bytes and the word.
+    if unsafe { block.hand_out(bytes) } {
+        return Some(at);
+    }
+    tell(Wrong::Since, block.at, c"malloc"); // nobody gets it any more
+    None
+}
 
 /// `bytes` at a multiple of `align`, a power of two, and whether they are known to be zero; null without memory.
 #[inline(never)]
@@ -78,19 +97,15 @@ pub(super) fn allocate(align: usize, bytes: usize) -> (*mut u8, bool) {
     if let Some(rounded) = bytes.checked_add(TAIL).and_then(|sum| cache::rounded(align, sum)) {
         let size = size_of_class(class_of(rounded));
         loop {
-            let at = match cache::take(rounded) {
-                Some(at) => at.as_ptr(),
-                None => cache::take_slowly(rounded),
-            };
+            let at = cache::take_slowly(rounded);
             if at.is_null() {
                 break;
             }
-            // SAFETY: taken right now; the class has room for the bytes and the word.
-            match unsafe { Block { at, size }.hand_out(bytes) } {
-                Ok(()) => return (at, true),
-                // Nobody gets it any more.
-                Err(wrong) => tell(wrong, at, c"malloc"),
+            // SAFETY: as in `take_quickly`.
+            if unsafe { Block { at, size }.hand_out(bytes) } {
+                return (at, true);
             }
+            tell(Wrong::Since, at, c"malloc");
         }
     }
     process::elsewhere(align, bytes)
@@ -101,10 +116,10 @@ pub(super) fn allocate(align: usize, bytes: usize) -> (*mut u8, bool) {
 /// # Safety
 /// As there.
 pub(super) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
-    let block = match pages::find(at) {
-        // SAFETY: a block of a page.
-        Some(Found::Block(page, index)) => match unsafe { used(page, index, at, c"realloc") } {
-            Some(block) => block,
+    let seen = match pages::find(at) {
+        // SAFETY: a block of a page; the caller's promise.
+        Some(Found::Block(page, index)) => match unsafe { see(page, index, at, c"realloc") } {
+            Some(seen) => seen,
             None => return null_mut(),
         },
         Some(_) => {
@@ -114,23 +129,22 @@ pub(super) unsafe fn realloc(at: *mut u8, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
         None => return unsafe { realloc_elsewhere(at, bytes) },
     };
-    // SAFETY: a used block of the caller's, with so many bytes asked for.
+    let size = seen.size();
+    // SAFETY: a used block of the caller's.
     unsafe {
-        let Ok(before) = block.bytes() else { return null_mut() };
-        let fits = bytes != 0 && bytes.checked_add(TAIL).is_some_and(|sum| sum <= block.size && sum > block.size / 2);
-        if fits {
-            block.resize(bytes);
+        if bytes != 0 && bytes.checked_add(TAIL).is_some_and(|sum| sum <= size && sum > size / 2) {
+            seen.resize(bytes);
             return at;
         }
-        let to = process::aligned_alloc(process::kept_alignment(at, block.size), bytes);
+        let to = process::aligned_alloc(process::alignment_of(size), bytes);
         if to.is_null() {
-            if bytes <= before && bytes != 0 {
-                block.resize(bytes);
-                return at;
+            if bytes > seen.bytes {
+                return to;
             }
-            return to;
+            seen.resize(bytes);
+            return at;
         }
-        copy_nonoverlapping(at, to, before.min(bytes));
+        copy_nonoverlapping(at, to, seen.bytes.min(bytes));
         free(at);
         to
     }
@@ -167,18 +181,16 @@ pub(super) unsafe fn free(at: *mut u8) {
     };
     // SAFETY: a block of a page; the caller's promise.
     unsafe {
-        let Some(block) = used(page, index, at, c"free") else { return };
-        match block.retire(port::alone()) {
-            Ok(()) => {}
-            // Another thread was quicker.
-            Err(wrong) => return tell(wrong, at, c"free"),
+        let Some(seen) = see(page, index, at, c"free") else { return };
+        if !seen.retire(port::alone()) {
+            return tell(Wrong::Freed, at, c"free"); // another thread was quicker
         }
-        let next = match cache::own() {
-            Some(own) => (*own).delay(at, block.size),
+        let next = match cache::keep() {
+            Some(keep) => (*keep).delay(at, seen.size()),
             None => at,
         };
-        if !next.is_null() {
-            cache::give(next);
+        if !next.is_null() && !cache::give(next) {
+            cache::give_slowly(next);
         }
     }
 }
@@ -202,19 +214,15 @@ unsafe fn free_elsewhere(at: *mut u8) {
 /// # Safety
 /// A page's block, at `at`; nobody else frees it meanwhile.
 #[inline(always)]
-unsafe fn used(page: *mut Page, index: usize, at: *mut u8, what: &'static CStr) -> Option<Block> {
+unsafe fn see(page: *mut Page, index: usize, at: *mut u8, what: &'static CStr) -> Option<Seen> {
     // SAFETY: the caller's word.
     unsafe {
-        if (*page).is_free(index) {
-            cache::refuse(at, what);
-            return None;
-        }
         let block = Block { at, size: (*page).size as usize };
-        let wrong = match block.bytes() {
+        let wrong = match block.see() {
             Err(wrong) => wrong,
-            Ok(_) if index != 0 && !block.is_bounded_below() => Wrong::Before,
-            Ok(_) if index == 0 && !is_first_bounded(at) => Wrong::Before,
-            Ok(_) => return Some(block),
+            Ok(seen) if index != 0 && block.is_bounded_below() => return Some(seen),
+            Ok(seen) if index == 0 && is_first_bounded(block) => return Some(seen),
+            Ok(_) => Wrong::Before,
         };
         tell(wrong, at, what);
         None
@@ -226,15 +234,14 @@ unsafe fn used(page: *mut Page, index: usize, at: *mut u8, what: &'static CStr) 
 /// # Safety
 /// Such a block.
 #[cold]
-unsafe fn is_first_bounded(at: *mut u8) -> bool {
-    let before = at.wrapping_sub(TAIL);
-    let Some(page) = space::unit_of(before) else { return true };
+unsafe fn is_first_bounded(block: Block) -> bool {
+    let Some(page) = space::unit_of(block.at.wrapping_sub(1)) else { return true };
     let is_small = || {
         // SAFETY: the record of a mapped unit. Its page may go at any moment, and with it what lies there.
         unsafe { (&raw const (*page).kind).read_volatile() == Kind::Small }
     };
     // SAFETY: as above; a page's memory is readable, and its last word is a block's, or zero.
-    !is_small() || unsafe { Block { at, size: 0 }.is_bounded_below() } || !is_small()
+    !is_small() || unsafe { block.is_bounded_below() } || !is_small()
 }
 
 /// [`process::usable_size`] of a small block or one of 0 bytes; None: it is neither.
@@ -246,7 +253,7 @@ pub(super) unsafe fn usable_size(at: *const u8) -> Option<usize> {
         // SAFETY: a block of a page; the caller's promise.
         Some(Found::Block(page, index)) => unsafe {
             let block = Block { at: at.cast_mut(), size: (*page).size as usize };
-            Some(if (*page).is_free(index) { 0 } else { block.bytes().unwrap_or(0) })
+            Some(if (*page).is_free(index) { 0 } else { block.see().map_or(0, |seen| seen.bytes) })
         },
         Some(_) => Some(0),
         None => nothing::contains(at).then_some(0),
@@ -257,15 +264,17 @@ pub(super) unsafe fn usable_size(at: *const u8) -> Option<usize> {
 ///
 /// # Safety
 /// As [`process::free`].
+#[cfg(feature = "libc-names")]
 pub(super) unsafe fn is_of_size(at: *mut u8, bytes: usize) -> bool {
     // SAFETY: the caller's promise.
-    let fits = unsafe {
+    let (size, exact) = unsafe {
         match usable_size(at) {
-            // C++ asks for a byte where nothing was asked for.
-            Some(size) => size == bytes || size == 1 && bytes == 0,
-            None => at.is_null() || bytes <= process::usable_size(at),
+            Some(size) => (size, true),
+            None => (process::usable_size(at), false),
         }
     };
+    // What is no block is `free`'s to tell.
+    let fits = size == 0 || bytes == size || (bytes < size && !exact);
     if !fits {
         port::refuse(KnStatus::Invalid, at, c"freed with a size that is not its own");
     }
@@ -289,33 +298,31 @@ fn tell(wrong: Wrong, at: *mut u8, what: &'static CStr) {
 /// One of a word's free blocks; there is one.
 #[inline(always)]
 pub(super) fn choose(free: usize) -> usize {
-    match cache::own() {
+    match cache::keep() {
         // SAFETY: the calling thread's own.
-        Some(own) => unsafe { (*own).random.bit_of(free) },
+        Some(keep) => unsafe { (*keep).random.bit_of(free) },
         None => free.trailing_zeros() as usize,
     }
 }
 
-/// At which of `count` words a search begins; None: at the next one.
-pub(super) fn choose_word(count: usize) -> Option<usize> {
-    // SAFETY: the calling thread's own.
-    let number = unsafe { (*cache::own()?).random.next(16) };
-    Some((number * count) >> 16)
+/// At which of `count` words the search in another page begins.
+pub(super) fn choose_word(count: usize) -> usize {
+    match cache::keep() {
+        // SAFETY: the calling thread's own.
+        Some(keep) => (unsafe { (*keep).random.next(16) } * count) >> 16,
+        None => 0,
+    }
 }
 
-/// Makes a unit that is to be a page one of zeros.
+/// Makes a unit that is to be a page, and served for something else, one of zeros.
 ///
 /// # Safety
 /// The unit is the caller's.
 pub(super) unsafe fn clear(index: usize) {
-    const PIECE: usize = 4096;
-    // SAFETY: the caller's word. What is zero is only read, so it does not become resident.
+    // SAFETY: the caller's word.
     unsafe {
-        let unit = space::memory(index);
-        for piece in (0..UNIT).step_by(PIECE).map(|offset| unit.add(offset)) {
-            if !tail::is_zero(piece, PIECE) {
-                piece.write_bytes(0, PIECE);
-            }
+        if (*space::record(index)).kind == Kind::Dirty {
+            space::memory(index).write_bytes(0, UNIT);
         }
     }
 }
@@ -347,7 +354,7 @@ unsafe fn look(block: Block, used: bool, alone: bool) -> Option<Wrong> {
     }
     // SAFETY: the caller's word.
     unsafe {
-        match block.bytes() {
+        match block.see() {
             Ok(_) if used => None,
             Err(Wrong::Freed) if block.is_untouched() => None,
             Err(Wrong::Behind) if used => Some(Wrong::Behind),

@@ -68,6 +68,7 @@ pub(super) enum Wrong {
 }
 
 /// What a word at `address` is made of.
+#[inline(always)]
 fn key(address: usize) -> u64 {
     let mixed = (SECRET.load(Ordering::Relaxed) ^ address) as u64;
     let mixed = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -75,127 +76,135 @@ fn key(address: usize) -> u64 {
 }
 
 /// The word of a block with so much slack.
+#[inline(always)]
 fn encoded(key: u64, slack: usize) -> u64 {
     let spread = (slack & 0x7F | (slack & 0x3F80) << 1) as u64;
     (key ^ spread) | HIGH
 }
 
-/// The slack that a word tells of; None: nobody has written it like that.
-fn decoded(key: u64, word: u64) -> Option<usize> {
-    if (word ^ key) & FIXED != 0 || word & HIGH != HIGH {
-        return None;
+/// The slack that a word tells of; more than any if nobody has written it like that.
+#[inline(always)]
+fn decoded(key: u64, word: u64) -> usize {
+    let spread = word ^ key;
+    if spread & !0x7F7F != 0 {
+        return usize::MAX;
     }
-    let spread = (word ^ key) as usize & 0x7F7F;
-    Some(spread & 0x7F | (spread & 0x7F00) >> 1)
+    (spread & 0x7F | (spread & 0x7F00) >> 1) as usize
 }
 
-/// The byte that slack holds.
-fn filler(key: u64) -> u8 {
-    (key >> 16) as u8 | 0x80
+/// Eight bytes of slack, all alike.
+#[inline(always)]
+fn filler(key: u64) -> u64 {
+    (key >> 16 & 0xFF | 0x80) * 0x0101_0101_0101_0101
+}
+
+/// What was read of a used block, for what is done with it next.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    block: Block,
+    key: u64,
+    word: u64,
+    /// What was asked for.
+    pub bytes: usize,
 }
 
 impl Block {
+    #[inline(always)]
     fn tail(self) -> *const AtomicU64 {
         self.at.wrapping_add(self.size - TAIL).cast()
     }
 
+    #[inline(always)]
     fn key(self) -> u64 {
         key(self.tail().addr())
     }
 
+    #[inline(always)]
     fn load(self) -> u64 {
         // SAFETY: blocks lie in mapped memory, at multiples of 16, and are multiples of 16 long.
         unsafe { (*self.tail()).load(Ordering::Acquire) }
     }
 
+    #[inline(always)]
     fn room(self) -> usize {
         self.size - TAIL
     }
 
-    /// Makes a block that nobody uses one of `bytes`.
+    /// Makes a block that nobody uses one of `bytes`; false, and nothing is changed: it was written to.
     ///
     /// # Safety
-    /// The caller took the block, of more than `bytes` + [`TAIL`].
+    /// The caller took the block, which has room for `bytes` and [`TAIL`].
     #[inline(always)]
-    pub(super) unsafe fn hand_out(self, bytes: usize) -> Result<(), Wrong> {
+    pub(super) unsafe fn hand_out(self, bytes: usize) -> bool {
         let (key, word) = (self.key(), self.load());
         // SAFETY: the caller's own block.
         if (word != 0 && word != encoded(key, FREED)) || !unsafe { is_zero(self.at, self.room()) } {
-            return Err(Wrong::Since);
+            return false;
         }
         // SAFETY: as above.
         unsafe { self.set(bytes, key) };
-        Ok(())
+        true
     }
 
     /// Notes that the block is one of `bytes`.
     ///
     /// # Safety
     /// It is the caller's, and so long.
+    #[inline(always)]
     unsafe fn set(self, bytes: usize, key: u64) {
-        let slack = self.room() - bytes;
-        // SAFETY: the caller's word.
+        let filler = filler(key);
+        let mut place = bytes & !7;
+        let used = (bytes & 7) as u32 * 8;
+        // SAFETY: whole words of the block, up to its last one.
         unsafe {
-            self.at.add(bytes).write_bytes(filler(key), slack);
-            (*self.tail()).store(encoded(key, slack), Ordering::Release);
+            if used != 0 {
+                let word = self.at.add(place).cast::<u64>();
+                let mask = u64::MAX << used;
+                word.write(((u64::from_le(word.read()) & !mask) | (filler & mask)).to_le());
+                place += 8;
+            }
+            while place < self.room() {
+                self.at.add(place).cast::<u64>().write(filler);
+                place += 8;
+            }
+            (*self.tail()).store(encoded(key, self.room() - bytes), Ordering::Release);
         }
     }
 
-    /// The bytes that were asked for, if nothing was written around them.
+    /// What a used block is, if nothing was written behind what was asked for.
     ///
     /// # Safety
     /// Nobody else frees it meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn bytes(self) -> Result<usize, Wrong> {
+    pub(super) unsafe fn see(self) -> Result<Seen, Wrong> {
         let (key, word) = (self.key(), self.load());
-        let slack = match decoded(key, word) {
-            Some(FREED) => return Err(Wrong::Freed),
-            Some(slack) if slack <= self.room() => slack,
-            None if word == 0 => return Err(Wrong::Freed),
-            _ => return Err(Wrong::Behind),
-        };
+        let slack = decoded(key, word);
+        if slack > self.room() {
+            return Err(if slack == FREED || word == 0 { Wrong::Freed } else { Wrong::Behind });
+        }
         let bytes = self.room() - slack;
-        // SAFETY: inside the block.
-        let filled = unsafe { core::slice::from_raw_parts(self.at.add(bytes), slack) };
         let filler = filler(key);
-        if filled.iter().fold(0, |different, &byte| different | (byte ^ filler)) != 0 {
+        let mut different = 0;
+        let mut place = bytes & !7;
+        let used = (bytes & 7) as u32 * 8;
+        // SAFETY: whole words of the block, up to its last one.
+        unsafe {
+            if used != 0 {
+                different = u64::from_le(self.at.add(place).cast::<u64>().read() ^ filler) >> used;
+                place += 8;
+            }
+            while place < self.room() {
+                different |= self.at.add(place).cast::<u64>().read() ^ filler;
+                place += 8;
+            }
+        }
+        if different != 0 {
             return Err(Wrong::Behind);
         }
-        Ok(bytes)
+        Ok(Seen { block: self, key, word, bytes })
     }
 
-    /// Makes a used block one of `bytes`, which it has room for.
-    ///
-    /// # Safety
-    /// It is the caller's.
-    pub(super) unsafe fn resize(self, bytes: usize) {
-        // SAFETY: the caller's word.
-        unsafe { self.set(bytes, self.key()) }
-    }
-
-    /// Makes a used block a free one, full of zeros.
-    ///
-    /// # Safety
-    /// Nobody uses it any more, if it is used at all.
-    #[inline(always)]
-    pub(super) unsafe fn retire(self, alone: bool) -> Result<(), Wrong> {
-        // SAFETY: the caller's word.
-        unsafe { self.bytes()? };
-        let (key, word) = (self.key(), self.load());
-        let freed = encoded(key, FREED);
-        // SAFETY: as in `load`.
-        let tail = unsafe { &*self.tail() };
-        if alone {
-            tail.store(freed, Ordering::Relaxed);
-        } else if tail.compare_exchange(word, freed, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return Err(Wrong::Freed);
-        }
-        // SAFETY: this call has ended its life.
-        unsafe { self.at.write_bytes(0, self.room()) };
-        Ok(())
-    }
-
-    /// Whether the word before the block is the tail of another one. The block is not its page's first.
+    /// Whether the word before the block is the tail of another one, or zero.
     ///
     /// # Safety
     /// Memory lies before it.
@@ -204,13 +213,14 @@ impl Block {
         let before = self.at.wrapping_sub(TAIL);
         // SAFETY: the caller's word; at a multiple of 8.
         let word = unsafe { (*before.cast::<AtomicU64>()).load(Ordering::Relaxed) };
-        word == 0 || (word ^ key(before.addr())) & FIXED == 0
+        (word ^ key(before.addr())) & FIXED == 0 || word == 0
     }
 
-    /// Looks at a block that nobody uses: has it been written to?
+    /// Looks at a block that nobody uses: false if it was written to.
     ///
     /// # Safety
     /// Memory of the heap; nobody takes it meanwhile.
+    #[cfg(any(feature = "hardened", test))]
     pub(super) unsafe fn is_untouched(self) -> bool {
         let (key, word) = (self.key(), self.load());
         // SAFETY: the caller's word.
@@ -218,11 +228,77 @@ impl Block {
     }
 
     /// What can be said of a block while other threads use the heap: false if its last word was written.
+    #[cfg(any(feature = "hardened", test))]
     pub(super) fn has_tail(self) -> bool {
         let word = self.load();
         word == 0 || (word ^ self.key()) & FIXED == 0
     }
 }
+
+impl Seen {
+    /// The block's own size.
+    #[inline(always)]
+    pub(super) fn size(self) -> usize {
+        self.block.size
+    }
+
+    /// Makes the block one of `bytes`, which it has room for.
+    ///
+    /// # Safety
+    /// It is the caller's.
+    pub(super) unsafe fn resize(self, bytes: usize) {
+        // SAFETY: the caller's word.
+        unsafe { self.block.set(bytes, self.key) }
+    }
+
+    /// Makes the block a free one, full of zeros; false: another thread did, since it was seen.
+    ///
+    /// # Safety
+    /// Nobody uses it any more. `alone`: there is no other thread.
+    #[inline(always)]
+    pub(super) unsafe fn retire(self, alone: bool) -> bool {
+        let Seen { block, key, word, .. } = self;
+        let freed = encoded(key, FREED);
+        // SAFETY: as in `load`.
+        let tail = unsafe { &*block.tail() };
+        if alone {
+            tail.store(freed, Ordering::Relaxed);
+        } else if tail.compare_exchange(word, freed, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        // SAFETY: this call has ended its life.
+        unsafe { clear(block.at, block.room()) };
+        true
+    }
+}
+
+/// From here on the C library clears, whose call costs more for less.
+const MUCH: usize = 256;
+
+/// Clears so many bytes, 8 more than a multiple of 16.
+///
+/// # Safety
+/// They are the caller's, and begin at a multiple of 16.
+#[inline(always)]
+unsafe fn clear(at: *mut u8, bytes: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if bytes > MUCH {
+            return at.write_bytes(0, bytes);
+        }
+        let mut place = 0;
+        while place < bytes - 8 {
+            at.add(place).cast::<Pair>().write(Pair([0; 2]));
+            place += 16;
+        }
+        at.add(place).cast::<u64>().write(0);
+    }
+}
+
+/// 16 bytes at once.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+struct Pair([u64; 2]);
 
 /// Whether so many bytes, a multiple of 8, are all zero.
 ///
@@ -231,14 +307,48 @@ impl Block {
 #[inline(always)]
 pub(super) unsafe fn is_zero(at: *const u8, bytes: usize) -> bool {
     // SAFETY: the caller's word.
-    let words = unsafe { core::slice::from_raw_parts(at.cast::<u64>(), bytes / 8) };
-    let (chunks, rest) = words.split_at(words.len() & !7);
-    for chunk in chunks.chunks_exact(8) {
-        if chunk.iter().fold(0, |any, &word| any | word) != 0 {
-            return false;
+    unsafe {
+        let mut place = 0;
+        while place + 64 <= bytes {
+            if !is_line_zero(at.add(place)) {
+                return false;
+            }
+            place += 64;
         }
+        let mut any = 0;
+        while place < bytes {
+            any |= at.add(place).cast::<u64>().read();
+            place += 8;
+        }
+        any == 0
     }
-    rest.iter().fold(0, |any, &word| any | word) == 0
+}
+
+/// # Safety
+/// 64 bytes are readable there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn is_line_zero(at: *const u8) -> bool {
+    use core::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_or_si128, _mm_setzero_si128,
+    };
+    let at = at.cast::<__m128i>();
+    // SAFETY: the caller's word; every x86-64 has these instructions.
+    unsafe {
+        let first = _mm_or_si128(_mm_load_si128(at), _mm_load_si128(at.add(1)));
+        let second = _mm_or_si128(_mm_load_si128(at.add(2)), _mm_load_si128(at.add(3)));
+        let zero = _mm_cmpeq_epi8(_mm_or_si128(first, second), _mm_setzero_si128());
+        _mm_movemask_epi8(zero) == 0xFFFF
+    }
+}
+
+/// # Safety
+/// 64 bytes are readable there.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+unsafe fn is_line_zero(at: *const u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe { (*at.cast::<[u64; 8]>()).iter().fold(0, |any, &word| any | word) == 0 }
 }
 
 #[cfg(test)]
@@ -254,6 +364,16 @@ mod tests {
         [0, 64, 128].map(|offset| Block { at: at.wrapping_add(offset), size: 64 })
     }
 
+    fn see(block: Block) -> Seen {
+        // SAFETY: a used block, of this thread alone.
+        unsafe { block.see() }.unwrap_or_else(|wrong| panic!("{wrong:?}"))
+    }
+
+    fn bytes_of(block: Block) -> Result<usize, Wrong> {
+        // SAFETY: a block of this thread alone.
+        unsafe { block.see() }.map(|seen| seen.bytes)
+    }
+
     #[test]
     fn a_block_lives_and_says_how_long_it_is() {
         let mut memory = Memory([0; 256]);
@@ -261,16 +381,17 @@ mod tests {
         for bytes in 0..=56 {
             // SAFETY: blocks of the array, used by this thread alone.
             unsafe {
-                assert_eq!(block.bytes(), Err(Wrong::Freed));
-                assert_eq!(block.hand_out(bytes), Ok(()));
-                assert_eq!(block.bytes(), Ok(bytes));
+                assert_eq!(bytes_of(block), Err(Wrong::Freed));
+                assert!(block.hand_out(bytes));
+                assert_eq!(bytes_of(block), Ok(bytes));
                 block.at.write_bytes(0x41, bytes);
-                assert_eq!(block.bytes(), Ok(bytes));
+                assert_eq!(bytes_of(block), Ok(bytes));
                 assert!(next.is_bounded_below() && block.has_tail());
-                block.resize(56 - bytes);
-                assert_eq!(block.bytes(), Ok(56 - bytes));
-                assert_eq!(block.retire(bytes % 2 == 0), Ok(()));
-                assert_eq!(block.retire(bytes % 2 == 0), Err(Wrong::Freed));
+                see(block).resize(56 - bytes);
+                assert_eq!(bytes_of(block), Ok(56 - bytes));
+                let seen = see(block);
+                assert!(seen.retire(bytes % 2 == 0) && !seen.retire(false));
+                assert_eq!(bytes_of(block), Err(Wrong::Freed));
                 assert!(block.is_untouched() && next.is_bounded_below());
             }
         }
@@ -284,23 +405,23 @@ mod tests {
             for (offset, value) in (bytes..64).flat_map(|offset| [(offset, 0), (offset, b'A'), (offset, 0x7F)]) {
                 // SAFETY: as above.
                 unsafe {
-                    block.hand_out(bytes).unwrap();
+                    assert!(block.hand_out(bytes));
                     let was = block.at.add(offset).replace(value);
-                    assert!(matches!(block.bytes(), Err(Wrong::Behind)) || value == was, "{bytes} {offset} {value}");
+                    assert!(bytes_of(block) == Err(Wrong::Behind) || value == was, "{bytes} {offset} {value}");
                     block.at.add(offset).write(was);
-                    block.retire(true).unwrap();
+                    assert!(see(block).retire(true));
                 }
             }
         }
         for offset in 1..=6 {
             // SAFETY: as above.
             unsafe {
-                before.hand_out(10).unwrap();
+                assert!(before.hand_out(10));
                 let byte = block.at.sub(offset);
                 *byte ^= 0x40;
                 assert!(!block.is_bounded_below());
                 *byte ^= 0x40;
-                before.retire(true).unwrap();
+                assert!(see(before).retire(true));
             }
         }
     }
@@ -312,11 +433,11 @@ mod tests {
         for offset in 0..64 {
             // SAFETY: as above.
             unsafe {
-                block.hand_out(20).unwrap();
-                block.retire(false).unwrap();
+                assert!(block.hand_out(20));
+                assert!(see(block).retire(false));
                 *block.at.add(offset) ^= 1;
                 assert!(!block.is_untouched());
-                assert_eq!(block.hand_out(20), Err(Wrong::Since));
+                assert!(!block.hand_out(20));
                 *block.at.add(offset) ^= 1;
             }
         }

@@ -9,6 +9,7 @@
 //! - `errno` is as before after every function except where a function says otherwise.
 
 mod console;
+mod guards;
 mod key;
 mod lock;
 mod pages;
@@ -17,6 +18,7 @@ mod thread;
 #[cfg(feature = "libc-names")]
 pub(crate) use console::set_errno;
 pub(crate) use console::Errno;
+pub(crate) use guards::{close, close_free, move_pages, protect, reserve};
 pub(crate) use key::Key;
 pub(crate) use lock::{Busy, Futex};
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]

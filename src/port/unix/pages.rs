@@ -167,18 +167,14 @@ unsafe fn keep_refused(first: *mut Range) {
     }
 }
 
-/// Lets the system have the memory of whole pages back; they stay mapped and read as zeros.
+/// Lets the system have the memory of whole pages back; they stay mapped and read as zeros. False: it
+/// refuses, as it does when they are locked in memory, and nothing is changed.
 ///
 /// # Safety
 /// The pages are ours and nobody needs their contents.
-pub(crate) unsafe fn discard(base: *mut u8, bytes: usize) {
-    if cfg!(miri) {
-        return;
-    }
-    // SAFETY: the caller's promise. A failure leaves the pages resident, which is no error.
-    unsafe {
-        libc::madvise(base.cast(), bytes, libc::MADV_DONTNEED);
-    }
+pub(crate) unsafe fn discard(base: *mut u8, bytes: usize) -> bool {
+    // SAFETY: the caller's promise.
+    !cfg!(miri) && unsafe { libc::madvise(base.cast(), bytes, libc::MADV_DONTNEED) == 0 }
 }
 
 /// Makes a span `bytes` long (not 0), moving it if it must and `may_move`; contents are kept up to
