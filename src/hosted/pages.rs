@@ -149,7 +149,7 @@ impl Pages {
     pub(super) fn give(&mut self, at: *mut u8) {
         let Some(Found::Block(page, index)) = find(at) else { return };
         // SAFETY: a block of a page.
-        if unsafe { (*page).give_shared(index, false) } == Given::Settle {
+        if unsafe { Page::give_shared(page, index, false) } == Given::Settle {
             self.settle(page);
         }
     }

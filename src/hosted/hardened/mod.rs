@@ -253,7 +253,7 @@ pub(super) unsafe fn usable_size(at: *const u8) -> Option<usize> {
         // SAFETY: a block of a page; the caller's promise.
         Some(Found::Block(page, index)) => unsafe {
             let block = Block { at: at.cast_mut(), size: (*page).size as usize };
-            Some(if (*page).is_free(index) { 0 } else { block.see().map_or(0, |seen| seen.bytes) })
+            Some(if Page::is_free(page, index) { 0 } else { block.see().map_or(0, |seen| seen.bytes) })
         },
         Some(_) => Some(0),
         None => nothing::contains(at).then_some(0),
