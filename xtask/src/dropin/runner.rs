@@ -9,7 +9,8 @@
 
 use super::debian;
 use super::list::Program;
-use crate::util::{self, capture, program, root, run, work_dir};
+use crate::fixture;
+use crate::util::{self, capture, program, root, work_dir};
 use anyhow::{bail, ensure, Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -64,9 +65,7 @@ impl Runner {
             None => util::build_shared()?,
         };
         let work = work_dir(name)?;
-        let census = work.join("dropin_census.so");
-        let flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC", "-o"];
-        run(program("cc", flags).arg(&census).arg(root().join("xtask/fixtures/dropin_census.c")))?;
+        let census = fixture::compile_library("dropin_census", &work)?;
         let toolchain = capture(&mut program("rustc", ["--print", "sysroot"]))?;
         let inherited = std::env::var("PATH").unwrap_or_default();
         // Before what lies elsewhere, which may be a script that chooses among versions.
