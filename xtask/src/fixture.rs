@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A run that lasts longer is a deadlock.
-const LIMIT: &str = "300";
+const LIMIT: &str = "600";
 
 /// Compiles a fixture and returns the program's path.
 pub fn compile(name: &str, work: &Path) -> Result<PathBuf> {

@@ -8,12 +8,14 @@
 //!   too, or it would not be fair; what Knoll promises beyond C and POSIX is `open` there, not failed.
 //! - `--full` runs the numbers of the promise (10,000 forks, 100,000 threads, every system call);
 //!   without it the same programs run shorter, which takes most of a minute.
-//! - At the end stand two tables: checks for each malloc, and the figures that the programs measured.
+//! - At the end stand tables ([`document`]): checks for each malloc, and the figures that the programs
+//!   measured. `--document` makes a page of docs/ of them.
 
+mod document;
 mod refused;
 
 use crate::fixture::{compile, output};
-use crate::util::{self, announce, capture, new_table, note, program, root_relative, work_dir, Tally};
+use crate::util::{self, announce, capture, note, program, root_relative, work_dir, Tally};
 use anyhow::{bail, Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,6 +32,9 @@ pub struct Args {
     /// Run on this malloc too, for comparison: a library as LD_PRELOAD takes it
     #[arg(long, value_name = "LIBRARY")]
     beside: Vec<PathBuf>,
+    /// Write docs/hosted-promises.md: for a full run of everything
+    #[arg(long, requires = "full", conflicts_with = "only")]
+    document: bool,
 }
 
 /// A fixture, and what it gets as arguments.
@@ -43,7 +48,12 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "sizes", what: "every size, every alignment, realloc from each to each", short: &[], full: &[] },
     Part { name: "edges", what: "overflow, nothing, errno, functions that tell", short: &[], full: &[] },
-    Part { name: "limit", what: "memory used up at one size, used again at the others", short: &["16"], full: &["64"] },
+    Part {
+        name: "limit",
+        what: "memory used up at one size, used again at the others",
+        short: &["16", "2"],
+        full: &["64", "3"],
+    },
     Part {
         name: "fork",
         what: "forks among threads that allocate, in handlers; vfork",
@@ -54,7 +64,7 @@ const PARTS: &[Part] = &[
         name: "threads",
         what: "threads that come and go; destructors; threads that only free",
         short: &["5000", "600000"],
-        full: &["100000", "12000000"],
+        full: &["100000", "4000000"],
     },
     Part { name: "signals", what: "handlers that allocate and free", short: &["2"], full: &["30"] },
     Part {
@@ -122,14 +132,17 @@ pub fn run(args: Args) -> Result<()> {
             column.reports.push(report.ok());
         }
     }
+    let mut refusals = None;
     if wanted("refused") {
         announce("hosted_refused: the system refuses a call, or all from it on");
         tally.record("system calls go through libc's names, where they can be refused", imports(&knoll));
-        refused::run(&mut tally, &knoll, &work, args.full)?;
+        refusals = Some(refused::run(&mut tally, &knoll, &work, args.full)?);
     }
-    if !parts.is_empty() {
-        println!("\n{}\n\n{}\n", checks_table(&parts, &columns), figures_table(&parts, &columns));
+    let findings = document::Findings { parts: &parts, columns: &columns, refusals };
+    if args.document {
+        findings.write(&util::root().join("docs/hosted-promises.md"))?;
     }
+    println!("\n{}", findings.text());
     tally.finish()
 }
 
@@ -226,46 +239,4 @@ fn imports(knoll: &Path) -> Result<()> {
         Some(line) => bail!("it asks for {line}"),
         None => Ok(()),
     }
-}
-
-// ---------------------------------------------------------------- tables
-
-fn checks_table(parts: &[&Part], columns: &[Column]) -> comfy_table::Table {
-    let header = ["checks".to_owned(), "of them".to_owned()];
-    let mut table = new_table(header.into_iter().chain(columns.iter().map(|column| column.name.clone())));
-    for (number, part) in parts.iter().enumerate() {
-        let most = columns.iter().filter_map(|column| Some(column.reports[number].as_ref()?.checks.len())).max();
-        let cells = columns.iter().map(|column| match &column.reports[number] {
-            Some(report) => {
-                let bad = report.count(|verdict| matches!(verdict, Verdict::Bad));
-                let open = report.count(|verdict| matches!(verdict, Verdict::Open));
-                let good = report.checks.len() - bad - open;
-                match (bad, open) {
-                    (0, 0) => format!("{good}"),
-                    (0, _) => format!("{good}, {open} open"),
-                    _ => format!("{good}, {open} open, {bad} FAILED"),
-                }
-            }
-            None => "stopped".to_owned(),
-        });
-        let first = [format!("{}: {}", part.name, part.what), most.unwrap_or(0).to_string()];
-        table.add_row(first.into_iter().chain(cells));
-    }
-    table
-}
-
-fn figures_table(parts: &[&Part], columns: &[Column]) -> comfy_table::Table {
-    let header = ["program".to_owned(), "figure".to_owned()];
-    let mut table = new_table(header.into_iter().chain(columns.iter().map(|column| column.name.clone())));
-    for (number, part) in parts.iter().enumerate() {
-        let Some(first) = columns.iter().find_map(|column| column.reports[number].as_ref()) else { continue };
-        for (name, _) in &first.figures {
-            let cells = columns.iter().map(|column| {
-                let figures = column.reports[number].as_ref().map_or(&[][..], |report| &report.figures);
-                figures.iter().find(|(other, _)| other == name).map_or("-".to_owned(), |(_, value)| value.clone())
-            });
-            table.add_row([part.name.to_owned(), name.clone()].into_iter().chain(cells));
-        }
-    }
-    table
 }

@@ -11,6 +11,7 @@
 use crate::fixture::{compile, compile_library};
 use crate::util::{new_table, note, program, Tally};
 use anyhow::{bail, Context, Result};
+use comfy_table::Table;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
@@ -22,6 +23,7 @@ struct Sum {
     refused: u64,
     nulls: u64,
     loader: u64,
+    bad: u64,
 }
 
 /// What one process said.
@@ -41,19 +43,26 @@ struct Refusal {
 /// A call that no scenario reaches.
 const NEVER: u64 = 1 << 40;
 
-/// Runs all scenarios.
-pub fn run(tally: &mut Tally, knoll: &Path, work: &Path, full: bool) -> Result<()> {
+/// Runs all scenarios; a table of what they came to.
+pub fn run(tally: &mut Tally, knoll: &Path, work: &Path, full: bool) -> Result<Table> {
     let fixture = compile("hosted_refused", work)?;
     let refuse = compile_library("hosted_refuse", work)?;
     let preload = format!("{}:{}", refuse.display(), knoll.display());
     let names = crate::util::capture(&mut program(&fixture, ["--list", "0", "0"]))?;
-    let mut table =
-        new_table(["system calls refused", "calls", "runs", "calls refused", "requests NULL", "loader gave up"]);
+    let mut table = new_table([
+        "scenario",
+        "its system calls",
+        "runs",
+        "calls refused",
+        "requests NULL",
+        "loader gave up",
+        "bad runs",
+    ]);
     for scenario in names.lines() {
         let mut sum = Sum::default();
         let once = |refusal: Refusal| run_once(&fixture, &preload, scenario, refusal);
         let outcome = each_call(&mut sum, full, once);
-        let cells = [sum.calls, sum.runs, sum.refused, sum.nulls, sum.loader].map(|number| number.to_string());
+        let cells = [sum.calls, sum.runs, sum.refused, sum.nulls, sum.loader, sum.bad].map(|number| number.to_string());
         table.add_row(std::iter::once(scenario.to_owned()).chain(cells));
         tally.record(format!("{scenario}: {} runs in which the system refuses", sum.runs), outcome);
         for (hint, what) in [(1, "every address that is asked for is taken"), (2, "the system chooses all addresses")] {
@@ -61,8 +70,7 @@ pub fn run(tally: &mut Tally, knoll: &Path, work: &Path, full: bool) -> Result<(
             tally.record(format!("{scenario}: {what}"), said.and_then(nothing_refused));
         }
     }
-    println!("\n{table}\n");
-    Ok(())
+    Ok(table)
 }
 
 fn nothing_refused(said: Said) -> Result<()> {
@@ -92,6 +100,7 @@ fn each_call(sum: &mut Sum, full: bool, once: impl Fn(Refusal) -> Result<Said>) 
                 Ok(Said::LoaderGaveUp) => sum.loader += 1,
                 Err(error) => bad.push(format!("call {at}{}: {error:#}", if more { " and all after it" } else { "" })),
             }
+            sum.bad = bad.len() as u64;
             if bad.len() > 20 {
                 break;
             }
