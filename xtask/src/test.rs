@@ -101,6 +101,7 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![
                 with("clippy --quiet --workspace --all-targets -- -D warnings"),
                 with("clippy --quiet -p libknoll --features shared -- -D warnings"),
+                with("clippy --quiet -p libknoll --features shared,hardened -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi --target thumbv6m-none-eabi -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-full -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-none -- -D warnings"),
