@@ -17,36 +17,44 @@ pub mod world;
 #[path = "../../../src/hosted/classes.rs"]
 mod real_classes;
 
-/// Two classes, of large blocks.
+/// Three classes: a page has 66 blocks, in two words of bits, or 4, or 2.
 pub mod classes {
     pub(super) use super::real_classes::{Divisor, GRANULE};
 
-    pub(super) const CLASSES: usize = 2;
-    pub(super) const LARGEST_SMALL: usize = 32 << 10;
+    const SIZES: [usize; CLASSES] = [992, 16 << 10, 32 << 10];
+    pub(super) const CLASSES: usize = 3;
+    pub(super) const LARGEST_SMALL: usize = SIZES[CLASSES - 1];
 
     pub(super) const fn class_of(bytes: usize) -> usize {
-        (bytes > 16 << 10) as usize
+        (bytes > SIZES[0]) as usize + (bytes > SIZES[1]) as usize
     }
 
     pub(super) const fn size_of_class(class: usize) -> usize {
-        (16 << 10) << class
+        SIZES[class]
+    }
+
+    /// No scene asks for an alignment.
+    pub(super) fn aligned_size(_align: usize, _bytes: usize) -> Option<usize> {
+        None
     }
 }
 
 /// The atomics of the runtime.
 pub mod sync {
-    pub(super) use crate::runtime::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+    pub(super) use crate::runtime::atomic::{AtomicPtr, AtomicUsize, Ordering};
 }
 
 /// Records of any length. Those given back are taken again, the last one first.
 pub mod records {
+    use std::alloc::Layout;
+
     pub(super) const LINE: usize = 64;
     pub(super) const MOST_LINES: usize = 1 << 16;
     /// Loom's atomics are longer than the system's.
     const LONGER: usize = 16;
 
     pub(super) struct Records {
-        all: Vec<Box<[u128]>>,
+        all: Vec<(*mut u8, Layout)>,
         free: Vec<(usize, *mut u8)>,
     }
 
@@ -59,9 +67,10 @@ pub mod records {
             if let Some(place) = self.free.iter().rposition(|record| record.0 == lines) {
                 return self.free.remove(place).1;
             }
-            let mut record = vec![0u128; lines * LINE * LONGER / size_of::<u128>()].into_boxed_slice();
-            let at = record.as_mut_ptr().cast();
-            self.all.push(record);
+            let layout = Layout::from_size_align(lines * LINE * LONGER, LINE).expect("a layout");
+            // SAFETY: the layout is not empty.
+            let at = unsafe { std::alloc::alloc_zeroed(layout) };
+            self.all.push((at, layout));
             at
         }
 
@@ -73,6 +82,13 @@ pub mod records {
         /// Records that somebody has.
         pub(super) fn taken(&self) -> usize {
             self.all.len() - self.free.len()
+        }
+    }
+
+    impl Drop for Records {
+        fn drop(&mut self) {
+            // SAFETY: allocated with these layouts; the scene is over.
+            self.all.iter().for_each(|&(at, layout)| unsafe { std::alloc::dealloc(at, layout) });
         }
     }
 }
@@ -109,6 +125,31 @@ pub mod fork {
 /// Nothing is asked for by the environment.
 pub mod environment {
     pub(super) fn look() {}
+}
+
+/// The feature `hardened` is not there.
+pub mod hardened {
+    pub(super) const HARDENED: bool = false;
+
+    pub(super) struct Keep;
+
+    impl Keep {
+        pub(super) fn new() -> Keep {
+            Keep
+        }
+
+        pub(super) fn release(&self, _give: &mut dyn FnMut(*mut u8)) {}
+    }
+
+    pub(super) fn choose(free: usize) -> usize {
+        free.trailing_zeros() as usize
+    }
+
+    pub(super) fn choose_word(_count: usize) -> usize {
+        0
+    }
+
+    pub(super) unsafe fn clear(_index: usize) {}
 }
 
 /// A few units, and who has them.

@@ -22,4 +22,4 @@
 //! - A page is attached to one cache at a time, in its list at most once, and given back once.
 //! - A page is not given back while one of its blocks lives; when all are free and no thread has it, it was.
 //!
-//! Classes are 32 KB and 16 KB here, so that two or four blocks exhaust a page.
+//! Classes are 32 KB and 16 KB here, so that two or four blocks exhaust a page, and 992 bytes, for two words of bits.

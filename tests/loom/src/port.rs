@@ -41,11 +41,31 @@ impl Drop for Errno {
 }
 
 pub(crate) fn cache() -> *mut c_void {
-    runtime::word()
+    runtime::word(0)
 }
 
 pub(crate) fn set_cache(cache: *mut c_void) {
-    runtime::set_word(cache);
+    runtime::set_word(0, cache);
+}
+
+/// Who the calling thread is: what a thread that has ended was, if there is one, as the system's addresses are.
+pub(crate) fn identity() -> usize {
+    let known = runtime::word(1).addr();
+    if known != 0 {
+        return known;
+    }
+    let identity = world::take_identity();
+    runtime::set_word(1, std::ptr::without_provenance_mut(identity));
+    identity
+}
+
+/// The thread has ended.
+pub(crate) fn give_identity() {
+    let known = runtime::word(1).addr();
+    if known != 0 {
+        runtime::set_word(1, std::ptr::null_mut());
+        world::give_identity(known);
+    }
 }
 
 pub(crate) fn alone() -> bool {

@@ -1,16 +1,19 @@
 //! What the threads do. Each scene is short, so that all orders of its steps can be tried.
 
+use super::page::NOBODY;
+use super::sync::Ordering;
 use super::{cache, process, world};
 use crate::port::AT_END;
 use crate::runtime::{self, spawn, Mutex};
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// Pages of a class that a thread keeps besides the current one: see `cache.rs`.
-const ASIDE: usize = 3;
-/// Sizes of which two blocks, or four, make a page.
+/// Pages of long blocks that a thread has before it detaches one: see `cache.rs`, and [`measure`].
+static KEPT: OnceLock<usize> = OnceLock::new();
+/// Sizes of which two blocks, or four, or 66, make a page.
 const LONG: usize = 32 << 10;
 const SHORT: usize = 16 << 10;
+const TINY: usize = 992;
 
 /// A block on its way to another thread.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,11 +51,12 @@ fn give(block: Block) -> bool {
 
 /// What the system does at a thread's end.
 fn end() {
-    let cache = runtime::word();
+    let cache = crate::port::cache();
     if let (Some(at_end), true) = (AT_END.get(), cache.addr() > 8) {
         // SAFETY: the thread's own cache, once.
         unsafe { at_end(cache) };
     }
+    crate::port::give_identity();
 }
 
 /// A thread of the scene; at its end its pages are detached.
@@ -79,15 +83,29 @@ fn nothing_is_left() {
     assert!(caches.is_null(), "a cache that was forgotten");
 }
 
-/// Blocks that fill the current page and those beside it: the next one of the class detaches the oldest page,
-/// whose blocks are the first ones.
-fn full(bytes: usize) -> Vec<Block> {
-    (0..(ASIDE + 1) * (64 << 10) / bytes).map(|_| malloc(bytes)).collect()
+/// The scene before all others: finds out how many pages a thread keeps.
+pub(crate) fn measure() {
+    let mut blocks = Vec::new();
+    let mut kept = 0;
+    // SAFETY: the first unit's record, by its atomic owner.
+    while blocks.is_empty() || unsafe { (*world::record(0)).owner.load(Ordering::Relaxed) } != NOBODY {
+        blocks.extend([malloc(LONG), malloc(LONG)]);
+        kept += 1;
+    }
+    blocks.into_iter().for_each(free);
+    all_is_over();
+    let _ = KEPT.set(kept - 1);
+}
+
+/// Long blocks that fill the current page and those beside it: the next one detaches the oldest page, whose blocks
+/// are the first ones.
+fn full() -> Vec<Block> {
+    (0..KEPT.get().expect("measured") * (64 << 10) / LONG).map(|_| malloc(LONG)).collect()
 }
 
 /// The two blocks of a page, which is detached, and all others that live.
 fn detached() -> (Block, Block, Vec<Block>) {
-    let mut others = full(LONG);
+    let mut others = full();
     others.push(malloc(LONG));
     (others.remove(0), others.remove(0), others)
 }
@@ -100,7 +118,7 @@ pub(crate) fn the_last_of_two_gives_the_page_back() {
     let threads = [thread(move || free(one)), thread(move || free(other))];
     threads.into_iter().for_each(runtime::Join::join);
     let taken = process::with_state(|state| state.pages.space.taken());
-    assert_eq!(taken.expect("the lock"), ASIDE + 1, "an empty page stayed");
+    assert_eq!(taken.expect("the lock"), *KEPT.get().expect("measured"), "an empty page stayed");
     rest.into_iter().for_each(free);
     all_is_over();
 }
@@ -137,7 +155,7 @@ pub(crate) fn blocks_cross() {
 
 /// The owner runs out of blocks and detaches a page while two threads free all of it.
 pub(crate) fn detached_while_two_threads_free_it() {
-    let mut blocks = full(LONG);
+    let mut blocks = full();
     let (one, other) = (blocks.remove(0), blocks.remove(0));
     let threads = [thread(move || free(one)), thread(move || free(other))];
     blocks.push(malloc(LONG));
@@ -149,7 +167,7 @@ pub(crate) fn detached_while_two_threads_free_it() {
 /// The owner detaches a page, another thread frees a block of it, a third wants one: whichever way, no block is
 /// given out twice.
 pub(crate) fn detached_freed_and_attached_at_once() {
-    let mut blocks = full(LONG);
+    let mut blocks = full();
     let (one, other) = (blocks.remove(0), blocks.remove(0));
     let threads = [
         thread(move || free(one)),
@@ -167,7 +185,7 @@ pub(crate) fn detached_freed_and_attached_at_once() {
 
 /// The same, and the third thread takes all that is free, while the first goes on taking.
 pub(crate) fn detached_freed_and_used_up_at_once() {
-    let mut blocks = full(LONG);
+    let mut blocks = full();
     let (one, other) = (blocks.remove(0), blocks.remove(0));
     let freeing = thread(move || {
         free(one);
@@ -197,6 +215,40 @@ pub(crate) fn a_thread_ends_while_others_free() {
     let taken = process::with_state(|state| state.pages.space.taken());
     assert_eq!(taken.expect("the lock"), 1, "a block lives");
     free(last);
+    nothing_is_left();
+    assert_eq!(world::refusals(), 0);
+}
+
+/// Two threads free the last blocks of two words of bits at once: one of them sees that the page is empty.
+pub(crate) fn the_last_blocks_of_two_words() {
+    let mut blocks: Vec<Block> = (0..(64 << 10) / TINY).map(|_| malloc(TINY)).collect();
+    let (one, other) = (blocks.swap_remove(3), blocks.pop().expect("the second word's"));
+    blocks.into_iter().for_each(free);
+    end();
+    let threads = [thread(move || free(one)), thread(move || free(other))];
+    threads.into_iter().for_each(runtime::Join::join);
+    nothing_is_left();
+    assert_eq!(world::refusals(), 0);
+}
+
+/// A page that a thread's end has left gets its eighth free block while another thread looks for a page.
+pub(crate) fn worth_attaching_at_this_moment() {
+    let mut blocks: Vec<Block> = (0..(64 << 10) / TINY).map(|_| malloc(TINY)).collect();
+    end();
+    blocks.drain(..7).for_each(free);
+    let last = blocks.pop().expect("a block");
+    let one = blocks.remove(0);
+    let adopting = thread(move || {
+        let block = malloc(TINY);
+        free(block);
+    });
+    let freeing = thread(move || {
+        free(one);
+        free(last);
+    });
+    adopting.join();
+    freeing.join();
+    blocks.into_iter().for_each(free);
     nothing_is_left();
     assert_eq!(world::refusals(), 0);
 }
@@ -299,7 +351,7 @@ pub(crate) fn a_market(threads: usize, steps: usize, pick: fn(usize) -> usize) {
 }
 
 /// A name and a scene each.
-pub(crate) const ALL: [(&str, fn()); 11] = [
+pub(crate) const ALL: [(&str, fn()); 13] = [
     ("the last of two gives the page back", the_last_of_two_gives_the_page_back),
     ("the owner goes on while others free", the_owner_goes_on_while_others_free),
     ("blocks cross", blocks_cross),
@@ -307,6 +359,8 @@ pub(crate) const ALL: [(&str, fn()); 11] = [
     ("detached, freed and attached at once", detached_freed_and_attached_at_once),
     ("detached, freed and used up at once", detached_freed_and_used_up_at_once),
     ("a thread ends while others free", a_thread_ends_while_others_free),
+    ("the last blocks of two words", the_last_blocks_of_two_words),
+    ("worth attaching at this moment", worth_attaching_at_this_moment),
     ("two threads adopt", two_threads_adopt),
     ("adopted while the last block is freed", adopted_while_the_last_block_is_freed),
     ("a unit changes its class under a freeing thread", a_unit_changes_its_class_under_a_freeing_thread),

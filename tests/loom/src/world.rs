@@ -6,11 +6,10 @@ use super::process::State;
 use super::sync::{AtomicPtr, AtomicUsize};
 use crate::runtime::{self, Mutex, Tracked, UNITS};
 use std::alloc::Layout;
+use std::collections::HashMap;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicUsize as Plain, Ordering};
-
-/// Blocks of the smaller class in a unit.
-const MOST: usize = 4;
+use std::sync::Arc;
 
 /// One block's place.
 #[derive(Default)]
@@ -25,8 +24,11 @@ pub(crate) struct World {
     memory: *mut u8,
     records: *mut Page,
     lock: Mutex<State>,
-    places: Vec<Place>,
+    /// By address.
+    places: std::sync::Mutex<HashMap<usize, Arc<Place>>>,
     refused: Plain,
+    /// Of threads that have ended, and how many there ever were: whoever takes one comes after the thread that had it.
+    identities: Mutex<(Vec<usize>, usize)>,
 }
 
 // SAFETY: the library's records say what may be shared; everything else is atomic or locked.
@@ -54,6 +56,7 @@ impl World {
                 size: 0,
                 words: AtomicPtr::new(null_mut()),
                 shared: AtomicPtr::new(null_mut()),
+                last: 0,
                 next: 0,
                 previous: 0,
                 capacity: 0,
@@ -69,8 +72,9 @@ impl World {
             memory,
             records: units,
             lock: Mutex::new(State { pages: Pages::new(), caches: null_mut() }),
-            places: (0..UNITS * MOST).map(|_| Place::default()).collect(),
+            places: std::sync::Mutex::default(),
             refused: Plain::new(0),
+            identities: Mutex::new((Vec::new(), 0)),
         }
     }
 }
@@ -114,9 +118,8 @@ pub(super) fn with_state<R>(work: impl FnOnce(&mut State) -> R) -> R {
     work(&mut world().lock.lock().unwrap())
 }
 
-fn place(at: *const u8) -> &'static Place {
-    let offset = at.addr() - memory().addr();
-    &world().places[offset / (UNIT / MOST)]
+fn place(at: *const u8) -> Arc<Place> {
+    world().places.lock().unwrap().entry(at.addr()).or_default().clone()
 }
 
 /// The block at `at` was given out.
@@ -135,11 +138,10 @@ pub(super) fn dies(at: *const u8) {
 
 /// A unit goes back.
 pub(super) fn nothing_lives_in(index: usize) {
-    let places = &world().places[index * MOST..][..MOST];
-    assert!(
-        places.iter().all(|place| !place.live.load(Ordering::Relaxed)),
-        "a page was given back, and a block of it lives"
-    );
+    let unit = memory().addr() + index * UNIT..memory().addr() + (index + 1) * UNIT;
+    let places = world().places.lock().unwrap();
+    let lives = |(at, place): (&usize, &Arc<Place>)| unit.contains(at) && place.live.load(Ordering::Relaxed);
+    assert!(!places.iter().any(lives), "a page was given back, and a block of it lives");
 }
 
 pub(crate) fn refused(_at: *const u8) {
@@ -149,4 +151,17 @@ pub(crate) fn refused(_at: *const u8) {
 /// How often the error hook would have been told.
 pub(super) fn refusals() -> usize {
     world().refused.load(Ordering::Relaxed)
+}
+
+/// An even number that no living thread has; the one that was given back last.
+pub(crate) fn take_identity() -> usize {
+    let (free, count) = &mut *world().identities.lock().unwrap();
+    free.pop().unwrap_or_else(|| {
+        *count += 1;
+        *count * 64
+    })
+}
+
+pub(crate) fn give_identity(identity: usize) {
+    world().identities.lock().unwrap().0.push(identity);
 }

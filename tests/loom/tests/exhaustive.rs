@@ -27,15 +27,25 @@ mod runtime {
     use std::ptr::null_mut;
 
     pub(crate) mod atomic {
-        pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
+        use loom::sync::atomic::AtomicUsize as Looms;
+        pub(crate) use loom::sync::atomic::{AtomicPtr, Ordering};
 
-        /// Loom's, except that a plain store is a swap: loom lets a store and a concurrent read-modify-write be seen in
-        /// either order later, though the second has read what was before the first.
-        pub(crate) struct AtomicUsize(loom::sync::atomic::AtomicUsize);
+        /// Loom's, with two differences, for what loom does not model:
+        /// - A plain store is a swap. Else a store and a concurrent read-modify-write could be seen in either order
+        ///   later, though the second has read what was before the first.
+        /// - A load in the order of all threads (`SeqCst`) reads what was written last, as a read-modify-write does.
+        pub(crate) struct AtomicUsize(Looms);
 
         impl AtomicUsize {
             pub(crate) fn new(value: usize) -> AtomicUsize {
-                AtomicUsize(loom::sync::atomic::AtomicUsize::new(value))
+                AtomicUsize(Looms::new(value))
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> usize {
+                match order {
+                    Ordering::SeqCst => self.0.fetch_or(0, order),
+                    _ => self.0.load(order),
+                }
             }
 
             pub(crate) fn store(&self, value: usize, order: Ordering) {
@@ -44,24 +54,24 @@ mod runtime {
         }
 
         impl std::ops::Deref for AtomicUsize {
-            type Target = loom::sync::atomic::AtomicUsize;
+            type Target = Looms;
 
-            fn deref(&self) -> &Self::Target {
+            fn deref(&self) -> &Looms {
                 &self.0
             }
         }
     }
 
     loom::thread_local! {
-        static WORD: Cell<*mut c_void> = Cell::new(null_mut());
+        static WORDS: [Cell<*mut c_void>; 2] = [Cell::new(null_mut()), Cell::new(null_mut())];
     }
 
-    pub(crate) fn word() -> *mut c_void {
-        WORD.with(Cell::get)
+    pub(crate) fn word(number: usize) -> *mut c_void {
+        WORDS.with(|own| own[number].get())
     }
 
-    pub(crate) fn set_word(word: *mut c_void) {
-        WORD.with(|own| own.set(word));
+    pub(crate) fn set_word(number: usize, word: *mut c_void) {
+        WORDS.with(|own| own[number].set(word));
     }
 
     // All of loom's threads run in one of the system's.
@@ -113,6 +123,7 @@ fn setting(name: &str, otherwise: usize) -> usize {
 #[test]
 fn every_order_of_every_scene() {
     let bound = setting("KNOLL_PREEMPTIONS", 2);
+    loom::model(|| world::with_world(scenes::measure));
     let mut all = 0;
     for (name, scene) in scenes::ALL {
         let begun = Instant::now();

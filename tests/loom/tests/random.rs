@@ -27,15 +27,15 @@ mod runtime {
     pub(crate) const UNITS: usize = 40;
 
     shuttle::thread_local! {
-        static WORD: Cell<*mut c_void> = Cell::new(null_mut());
+        static WORDS: [Cell<*mut c_void>; 2] = [Cell::new(null_mut()), Cell::new(null_mut())];
     }
 
-    pub(crate) fn word() -> *mut c_void {
-        WORD.with(Cell::get)
+    pub(crate) fn word(number: usize) -> *mut c_void {
+        WORDS.with(|own| own[number].get())
     }
 
-    pub(crate) fn set_word(word: *mut c_void) {
-        WORD.with(|own| own.set(word));
+    pub(crate) fn set_word(number: usize, word: *mut c_void) {
+        WORDS.with(|own| own[number].set(word));
     }
 
     // All of shuttle's threads run in one of the system's.
@@ -97,6 +97,7 @@ fn check(name: &str, schedules: usize, scene: impl Fn() + Clone + Send + Sync + 
 #[test]
 fn random_orders_of_every_scene() {
     let schedules = setting("KNOLL_SCHEDULES", 500);
+    shuttle::check_random(|| world::with_world(scenes::measure), 1);
     for (name, scene) in scenes::ALL {
         check(name, schedules, scene);
     }
