@@ -180,6 +180,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("counts-arena")],
         },
         Step {
+            name: "counts-hosted",
+            what: "the same for libknoll.so as malloc: pairs, calloc, realloc, aligned, counted by single steps",
+            commands: vec![xtask("counts-hosted")],
+        },
+        Step {
             name: "witness",
             what: "each store of scopes watched in the emulator; the cost of fingerprints and the fragmentation witness",
             commands: vec![xtask("witness --check")],
