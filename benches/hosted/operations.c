@@ -30,7 +30,8 @@ static void *neighbours[NEIGHBOURS];
 static uint32_t state = 2463534242u;
 
 static void fail(const char *message) {
-    fprintf(stderr, "operations: %s\n", message);
+    printf("error %s\n", message);
+    fflush(stdout);
     _exit(2);
 }
 

@@ -42,8 +42,9 @@ static uint64_t base;
 static uint32_t *seen;
 
 static void fail(const char *what) {
-    perror(what);
-    exit(2);
+    printf("error %s: %s\n", what, errno ? strerror(errno) : "failed");
+    fflush(stdout);
+    _exit(2);
 }
 
 /* The program counter of a stopped process. */
@@ -123,7 +124,7 @@ int main(int count, char **arguments) {
     if (waitpid(process, &status, 0) != process || !WIFSTOPPED(status)) return 2;
     ptrace(PTRACE_SETOPTIONS, process, NULL, (void *)PTRACE_O_EXITKILL);
     if (next_stop(process, PTRACE_CONT) != SIGUSR1 || read(ends[0], &loops, sizeof loops) != sizeof loops) {
-        fprintf(stderr, "step: the program did not come to its first mark\n");
+        printf("error the program did not come to its first mark\n");
         return 1;
     }
     if (name) find_library(process, name);
@@ -144,7 +145,7 @@ int main(int count, char **arguments) {
         }
     }
     if (signal != SIGUSR1) {
-        fprintf(stderr, "step: the program did not come to its second mark\n");
+        printf("error the program did not come to its second mark\n");
         return 1;
     }
     printf("all %llu library %llu\n", (unsigned long long)all, (unsigned long long)inside);
