@@ -1,7 +1,7 @@
 # Knoll: the one entry. Each target is thin over `cargo xtask`; `cargo xtask help` has the details.
 #
 #   make run        set up, build, and run Lua, Lisp, a device's workflows and Nim on Knoll: on the host and in the
-#                   emulated Cortex-M4
+#                   emulated Cortex-M4; Python with libknoll.so as its malloc
 #   make test       set up, build, and run every test
 #   make header     regenerate include/knoll.h from src/capi
 #   make firmware   localised archives for the firmware targets, in dist/
@@ -30,9 +30,10 @@ XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building
 .PHONY: run test test-dropin test-aarch64 header firmware dist bench bench-counted bench-arena bench-hosted size install miri fuzz clean help
 
 run:
-	@tools/setup.sh rust firmware emu host nim
+	@tools/setup.sh rust firmware emu host nim preload
 	$(XTASK) run
 	@cargo xtask nim
+	@cargo xtask dropin --only python3-objects
 
 test:
 	@tools/setup.sh rust firmware emu host valgrind preload nim node
