@@ -1,8 +1,8 @@
 //! `cargo xtask hosted`: libknoll.so as the malloc of a whole process, promise by promise.
 //!
-//! - Nine C programs check what a malloc owes its callers at every size, alignment and edge; memory
+//! - Eight C programs check what a malloc owes its callers at every size, alignment and edge; memory
 //!   that ends and is used again; forks; threads that come and go; signal handlers; memory that goes
-//!   back to the system; a library that is loaded late. A tenth goes on while the system refuses it
+//!   back to the system; a library that is loaded late. A ninth goes on while the system refuses it
 //!   memory ([`refused`]).
 //! - Each runs on Knoll and on libc's malloc. There a check of what every malloc must do has to pass
 //!   too, or it would not be fair; what Knoll promises beyond C and POSIX is `open` there, not failed.
@@ -52,7 +52,7 @@ const PARTS: &[Part] = &[
         name: "limit",
         what: "memory used up at one size, used again at the others",
         short: &["16", "2"],
-        full: &["64", "3"],
+        full: &["32", "3"],
     },
     Part {
         name: "fork",
