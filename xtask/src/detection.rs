@@ -8,10 +8,12 @@
 //!   that does not come back soon, contents that are gone. Both count. *Harmless* is what nobody noticed
 //!   and changed no other block; it does not count, nor does what was *missed*.
 //! - Each program also runs without its fault: whoever finds something then has given a false alarm.
-//! - On Knoll every double free and every invalid free must be caught, by Knoll's own line on standard
-//!   error and abort.
+//! - On Knoll, as it is and with the feature `hardened`, every double free and every invalid free must be
+//!   caught, by Knoll's own line on standard error and abort.
+//! - `fixtures/preload_conform.c` passes on the hardened library too: it keeps malloc's contract.
 //! - `--rivals` adds libc's malloc and those of Debian's mallocs that are installed.
 
+use crate::fixture;
 use crate::util::{self, announce, new_table, note, program, root, run as run_aloud, work_dir, Tally};
 use anyhow::{bail, Context, Result};
 use std::ffi::OsString;
@@ -228,6 +230,11 @@ pub fn run(args: Args) -> Result<()> {
             tally.record(format!("{}: {found} of {PROGRAMS}, {least} at least", malloc.name), at_least(found, least));
         }
     }
+    if args.only.is_none() {
+        let conform = fixture::compile("preload_conform", &work)?;
+        let checks = fixture::outcomes(&conform, &[], Some(&hardened()?));
+        fixture::record_all(&mut tally, "preload_conform on the hardened library", checks);
+    }
     tally.finish()
 }
 
@@ -241,9 +248,8 @@ impl Group {
 /// What is tested: Knoll, and the rivals if asked for.
 fn mallocs(rivals: bool) -> Result<Vec<Malloc>> {
     let knoll = util::build_shared()?;
-    let mut mallocs = vec![Malloc { name: "Knoll", preload: Some(knoll.into()), least: Some(0) }];
-    let hardened = util::Library { features: &["hardened"], ..util::Library::default() }.shared()?;
-    mallocs.push(Malloc { name: "hardened", preload: Some(hardened.into()), least: Some(97) });
+    let mut mallocs = vec![Malloc { name: "Knoll", preload: Some(knoll.into()), least: Some(50) }];
+    mallocs.push(Malloc { name: "Knoll, hardened", preload: Some(hardened()?.into()), least: Some(97) });
     if rivals {
         mallocs.push(Malloc { name: "glibc", preload: None, least: None });
         for &(name, library) in RIVALS {
@@ -255,6 +261,11 @@ fn mallocs(rivals: bool) -> Result<Vec<Malloc>> {
         }
     }
     Ok(mallocs)
+}
+
+/// Builds the hardened libknoll.so and returns its path.
+fn hardened() -> Result<PathBuf> {
+    util::Library { features: &["hardened"], ..util::Library::default() }.shared()
 }
 
 /// True iff the loader finds a library to preload; it says so on standard error if not.
