@@ -8,6 +8,19 @@ fn main() {
     // Set by hand: no assembly in the small blocks' paths (ThreadSanitizer), and loom's atomics in models.
     println!("cargo:rustc-check-cfg=cfg(knoll_portable)");
     println!("cargo:rustc-check-cfg=cfg(loom)");
+    // malloc has a path in assembly.
+    println!("cargo:rustc-check-cfg=cfg(knoll_quick)");
+    let set = |name: &str| env::var_os(name).is_some();
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    if env::var("TARGET").is_ok_and(|target| target.starts_with("x86_64-") && target.contains("-linux-"))
+        && env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64")
+        && set("CARGO_FEATURE_LIBC_NAMES")
+        && !set("CARGO_CFG_MIRI")
+        && !set("CARGO_FEATURE_HARDENED")
+        && !["knoll_portable", "loom"].iter().any(|cfg| flags.contains(cfg))
+    {
+        println!("cargo:rustc-cfg=knoll_quick");
+    }
     println!("cargo:rustc-check-cfg=cfg(knoll_layouts)");
     // More than one block layout in the build: then a region says which one it has.
     let layouts =

@@ -28,6 +28,8 @@ use core::hint::black_box;
 use core::ptr::null_mut;
 
 use crate::hosted::process;
+#[cfg(knoll_quick)]
+use crate::hosted::process::place;
 use crate::port::{page_bytes, set_errno};
 
 /// Hands a block out; null becomes `ENOMEM`.
@@ -43,17 +45,68 @@ fn given(at: *mut u8) -> *mut c_void {
 ///
 /// # Safety
 /// None needed; the name is libc's.
+#[cfg(not(knoll_quick))]
 #[no_mangle]
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    malloc_slowly(bytes)
+}
+
+/// C11 7.22.3.4. What `hosted::cache` does, in assembly: the compiler neither searches nor compares in
+/// place what may change between two instructions.
+///
+/// # Safety
+/// None needed; the name is libc's.
+#[cfg(knoll_quick)]
+#[no_mangle]
+#[unsafe(naked)]
+pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    core::arch::naked_asm!(
+        // Is it the cache's, and is there one?
+        "mov rdx, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
+        "cmp rdi, qword ptr fs:[rdx + 48]",
+        "jae {slowly}",
+        "mov rdx, qword ptr fs:[rdx + 40]",
+        // The cursor for so many granules.
+        "lea rax, [rdi + 15]",
+        "shr rax, 4",
+        "mov rcx, qword ptr [rdx + 8 * rax + {current}]",
+        // The lowest bit of its word, unless a signal handler takes it in between.
+        "2:",
+        "mov rdx, qword ptr [rcx + {word}]",
+        "bsf rsi, qword ptr [rdx]",
+        "jz {slowly}",
+        "btr qword ptr [rdx], rsi",
+        "jnc 2b",
+        "mov rax, qword ptr [rcx + {base}]",
+        "cmp qword ptr [rcx + {word}], rdx",
+        "jne 3f",
+        "imul rsi, qword ptr [rcx + {size}]",
+        "add rax, rsi",
+        "ret",
+        // A signal handler moved the cursor, so the base may be another word's.
+        "3:",
+        "bts qword ptr [rdx], rsi",
+        "jmp 2b",
+        current = const place::CURRENT,
+        word = const place::WORD,
+        base = const place::BASE,
+        size = const place::SIZE,
+        slowly = sym malloc_slowly,
+    )
+}
+
+/// `malloc` where it is not in assembly, and the rest of it where it is.
+#[inline(never)]
+extern "C" fn malloc_slowly(bytes: usize) -> *mut c_void {
     match process::malloc_quickly(bytes) {
         Some(at) => at.as_ptr().cast(),
-        None => malloc_slowly(bytes),
+        None => malloc_more_slowly(bytes),
     }
 }
 
 /// The rest of `malloc`, apart, so that the quick part needs no stack.
 #[inline(never)]
-fn malloc_slowly(bytes: usize) -> *mut c_void {
+fn malloc_more_slowly(bytes: usize) -> *mut c_void {
     given(process::malloc_slowly(bytes))
 }
 

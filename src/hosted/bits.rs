@@ -100,8 +100,26 @@ pub(super) unsafe fn share(words: *const AtomicUsize, bit: usize, alone: bool) -
 /// `bit` lies in the words.
 #[inline(always)]
 pub(super) unsafe fn is_set(words: *const AtomicUsize, bit: usize) -> bool {
-    // SAFETY: the caller's word.
-    unsafe { (*words.add(bit / WORD)).load(Ordering::Relaxed) >> (bit % WORD) & 1 != 0 }
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
+    {
+        // SAFETY: the caller's word; the instruction finds the word by itself.
+        unsafe {
+            core::arch::asm!(
+                "bt qword ptr [{words}], {bit}",
+                "jnc {clear}",
+                words = in(reg) words,
+                bit = in(reg) bit,
+                clear = label { return false },
+                options(nostack, readonly),
+            );
+        }
+        true
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable)))))]
+    {
+        // SAFETY: the caller's word.
+        unsafe { (*words.add(bit / WORD)).load(Ordering::Relaxed) >> (bit % WORD) & 1 != 0 }
+    }
 }
 
 /// The bits of the first `count` words that are set.

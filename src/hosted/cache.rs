@@ -84,6 +84,18 @@ pub(super) struct Cache {
 const LINES: usize = size_of::<Cache>().div_ceil(LINE);
 const _: () = assert!(LINES <= MOST_LINES);
 
+/// Where malloc, in assembly, finds what [`take`] and [`next`] look for.
+#[cfg(knoll_quick)]
+pub(crate) mod place {
+    use super::{Cache, Cursor};
+    use core::mem::offset_of;
+
+    pub(crate) const CURRENT: usize = offset_of!(Cache, current);
+    pub(crate) const WORD: usize = offset_of!(Cursor, word);
+    pub(crate) const BASE: usize = offset_of!(Cursor, base);
+    pub(crate) const SIZE: usize = offset_of!(Cursor, size);
+}
+
 /// The cache of a thread that has ended but for other libraries' destructors.
 const ENDED: usize = 4;
 
@@ -349,14 +361,16 @@ impl Cache {
         }
         super::fork::register_once();
         let cache = process::with_state(|state| {
+            // While there is memory: the table of large blocks, so that runs can serve them when there is none.
+            state.mappings.reserve();
             let cache = state.pages.records.take(LINES).cast::<Cache>();
             if !cache.is_null() {
                 // SAFETY: a new record that is long enough; the list's members live.
                 unsafe {
                     Cache::init(cache);
                     (*cache).next = state.caches;
-                    if let Some(next) = state.caches.as_mut() {
-                        next.previous = cache;
+                    if !state.caches.is_null() {
+                        (*state.caches).previous = cache;
                     }
                     state.caches = cache;
                 }
@@ -364,7 +378,7 @@ impl Cache {
             cache
         });
         let cache = cache.ok().filter(|cache| !cache.is_null())?;
-        port::set_cache(cache.cast());
+        port::set_cache(cache.cast(), TABLED + 1);
         // This may allocate, and finds the cache then. Without it the cache would outlive its thread.
         let _errno = Errno::keep();
         if !AT_END.make(Some(at_end)) || !AT_END.set(cache.cast()) {
@@ -563,7 +577,7 @@ fn end(cache: *mut Cache) {
         (*cache).busy.store(1, Ordering::Relaxed);
         let gone = process::with_state(|state| {
             detach_all(cache, &mut state.pages);
-            port::set_cache(core::ptr::without_provenance_mut(ENDED));
+            port::set_cache(core::ptr::without_provenance_mut(ENDED), 0);
             unlink(&mut state.caches, cache);
             state.pages.records.give(cache.cast(), LINES);
         });

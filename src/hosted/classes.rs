@@ -59,9 +59,8 @@ pub(super) fn class_of(bytes: usize) -> usize {
     }
 }
 
-/// The size of a class's blocks.
-#[inline(always)]
-pub(super) const fn size_of_class(class: usize) -> usize {
+/// The size of a class's blocks, by calculation.
+const fn find_size(class: usize) -> usize {
     if class < 16 {
         (class + 1) * GRANULE
     } else if class < 40 {
@@ -69,6 +68,23 @@ pub(super) const fn size_of_class(class: usize) -> usize {
     } else {
         (PAGE / (71 - class)) & !(GRANULE - 1)
     }
+}
+
+/// The size of each class.
+static SIZES: [u16; CLASSES] = {
+    let mut sizes = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        sizes[class] = find_size(class) as u16;
+        class += 1;
+    }
+    sizes
+};
+
+/// The size of a class's blocks, never 0; of what is no class, that of the last.
+#[inline(always)]
+pub(super) fn size_of_class(class: usize) -> usize {
+    SIZES.get(class).map_or(LARGEST_SMALL, |&size| size as usize).max(1)
 }
 
 /// `bytes` or more whose class is a multiple of `align`, a power of two; None: no small block is.
@@ -111,7 +127,8 @@ impl Divisor {
         Divisor { reciprocal, limit: ((count as u64 - 1) * excess) as u32 + 1 }
     }
 
-    /// Which block begins at the offset; None: none does.
+    /// Which block begins at the offset; None: none does. In assembly `Page::index_of` does the same.
+    #[cfg(any(test, miri, loom, knoll_portable, not(all(target_arch = "x86_64", target_pointer_width = "64"))))]
     #[inline(always)]
     pub(super) fn divide(reciprocal: u64, limit: u32, offset: u16) -> Option<usize> {
         let product = (offset as u64).wrapping_mul(reciprocal);

@@ -113,7 +113,7 @@ impl Page {
     /// # Safety
     /// The unit is the caller's, and the records are as long as [`Page::lines`] says.
     pub unsafe fn open(this: *mut Page, class: usize, size: usize, words: *mut u8, shared: *mut u8) {
-        let capacity = UNIT / size;
+        let capacity = UNIT / size.max(1);
         let count = capacity.div_ceil(WORD);
         let divisor = Divisor::new(size, capacity);
         // SAFETY: the caller's word.
@@ -156,8 +156,27 @@ impl Page {
     /// A unit's record.
     #[inline(always)]
     pub unsafe fn index_of(this: *const Page, at: *const u8) -> Option<usize> {
+        #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
+        {
+            let (rest, index): (u32, usize);
+            // SAFETY: the caller's word. As `Divisor::divide`: the product's halves are remainder and quotient.
+            unsafe {
+                core::arch::asm!(
+                    "mul dword ptr [{page} + {reciprocal}]",
+                    page = in(reg) this,
+                    reciprocal = const core::mem::offset_of!(Page, reciprocal),
+                    inout("eax") u32::from(at.addr() as u16) => rest,
+                    out("rdx") index,
+                    options(nostack, readonly),
+                );
+                (rest < (*this).limit).then_some(index)
+            }
+        }
         // SAFETY: the caller's word. The space begins at a multiple of its unit.
-        unsafe { Divisor::divide((*this).reciprocal, (*this).limit, at.addr() as u16) }
+        #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable)))))]
+        unsafe {
+            Divisor::divide((*this).reciprocal, (*this).limit, at.addr() as u16)
+        }
     }
 
     /// Where block `index` of the page begins.

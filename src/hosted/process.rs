@@ -28,6 +28,8 @@ use crate::port::{self, Busy, Errno};
 pub(crate) const LARGE: usize = 128 << 10;
 /// A large block that shrinks below this moves into the heap; the gap to `LARGE` avoids ping-pong.
 const NO_LONGER_LARGE: usize = LARGE / 2;
+#[cfg(knoll_quick)]
+pub(crate) use super::cache::place;
 pub(crate) use super::survey::{block_around, check, each_block, each_class, totals, Block, ClassTotals, Kind, Totals};
 
 /// What every block is aligned to.

@@ -249,7 +249,7 @@ impl Regions {
             if block.state == KN_BLOCK_FREE && block.size >= LEAST_HOLE {
                 // Links and sizes of a free block are at its ends.
                 let start = block.start.cast::<u8>().cast_mut();
-                let from = (start.addr() + 64).next_multiple_of(page) - start.addr();
+                let from = ((start.addr() + 64 + page - 1) & !(page - 1)) - start.addr();
                 let to = ((start.addr() + block.size - 64) & !(page - 1)) - start.addr();
                 if to > from {
                     // SAFETY: whole pages inside a free block, whose contents nobody needs.
@@ -289,7 +289,7 @@ impl Region {
         self.handed_out = 0;
         let _errno = port::Errno::keep();
         let page = port::page_bytes();
-        let records = OVERHEAD.next_multiple_of(page);
+        let records = (OVERHEAD + page - 1) & !(page - 1);
         // Full checks fill free memory with a pattern and look for it again.
         if cfg!(feature = "checks-full") || self.bytes <= records + page {
             return;

@@ -77,6 +77,21 @@ impl Excess {
 #[inline(always)]
 pub(super) fn unit_of(at: *const u8) -> Option<*mut Page> {
     let offset = offset_of(at)?;
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable))))]
+    {
+        let mut page = core::ptr::without_provenance_mut::<u8>(offset / UNIT * size_of::<Page>());
+        // SAFETY: so many units are mapped, and the record of each; adds their beginning in place.
+        unsafe {
+            core::arch::asm!(
+                "add {page}, qword ptr [rip + {window} + 16]",
+                page = inout(reg) page,
+                window = sym WINDOW,
+                options(nostack, readonly),
+            );
+        }
+        Some(page.cast())
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom, knoll_portable)))))]
     // SAFETY: so many units are mapped, and the record of each.
     Some(unsafe { WINDOW.records.load(Ordering::Relaxed).add(offset / UNIT) })
 }

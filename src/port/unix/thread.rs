@@ -1,4 +1,4 @@
-//! Six pointers for each thread: its default heap, the counted state in use, its counted state over the
+//! Six words for each thread: its default heap, the counted state in use, its counted state over the
 //! process heap, its scopes and what else it holds there, and its cache of small blocks. And who a thread
 //! is, and whether it is the only one.
 //!
@@ -12,10 +12,12 @@
 //!   +24 SCOPE     its innermost scope over the process heap
 //!   +32 HELD      its arenas, resident blocks and named roots there
 //!   +40 CACHE     the pages that its small blocks come from
+//!   +48 LIMIT     x86-64 only: requests below it are the cache's to serve; 0 without one, so that malloc
+//!                 asks one question and not two
 //! ```
 //! On x86-64 and aarch64 Linux they are a symbol of initial-exec thread-local storage, declared and
 //! accessed by inline assembly: stable Rust has no thread-local without `std`, and `std`'s goes
-//! through `__tls_get_addr`, which may call malloc. 48 bytes with alignment 8 stay far below the
+//! through `__tls_get_addr`, which may call malloc. 56 bytes with alignment 8 stay far below the
 //! reserve that `dlopen` has for such storage. Elsewhere, and under Miri, pthread keys do it.
 //!
 //! Cost: two instructions to read (x86-64); one call with a pthread key.
@@ -34,15 +36,15 @@ mod slot {
         ".type knoll_thread_0_1,@object",
         ".p2align 3",
         "knoll_thread_0_1:",
-        ".zero 48",
-        ".size knoll_thread_0_1,48",
+        ".zero 56",
+        ".size knoll_thread_0_1,56",
         ".popsection",
     );
 
     #[inline(always)]
     pub(super) fn get<const WORD: usize>() -> *mut c_void {
         let value: *mut c_void;
-        // SAFETY: reads this thread's copy of the symbol above, which has six words.
+        // SAFETY: reads this thread's copy of the symbol above, which has seven words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -57,7 +59,7 @@ mod slot {
 
     #[inline(always)]
     pub(super) fn set<const WORD: usize>(value: *mut c_void) {
-        // SAFETY: writes this thread's copy of the symbol above, which has six words.
+        // SAFETY: writes this thread's copy of the symbol above, which has seven words.
         unsafe {
             asm!(
                 "mov {0}, qword ptr [rip + knoll_thread_0_1@GOTTPOFF]",
@@ -214,6 +216,8 @@ const SCOPE: usize = 3;
 #[cfg(feature = "arena")]
 const HELD: usize = 4;
 const CACHE: usize = 5;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", target_arch = "x86_64", not(miri)))]
+const LIMIT: usize = 6;
 
 /// The calling thread's own default heap, or null.
 #[inline(always)]
@@ -287,9 +291,12 @@ pub(crate) fn cache() -> *mut c_void {
     slot::get::<CACHE>()
 }
 
-/// Notes the calling thread's cache.
-pub(crate) fn set_cache(cache: *mut c_void) {
+/// Notes the calling thread's cache, and below which size it is to be asked first.
+pub(crate) fn set_cache(cache: *mut c_void, limit: usize) {
     slot::set::<CACHE>(cache);
+    #[cfg(all(target_os = "linux", target_pointer_width = "64", target_arch = "x86_64", not(miri)))]
+    slot::set::<LIMIT>(core::ptr::without_provenance_mut(limit));
+    let _ = limit;
 }
 
 // Older C libraries lack the symbol: its address is null there.
