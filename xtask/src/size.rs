@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<()> {
         let library = Library { features, no_default_features: true, ..Library::default() };
         note(format!("{} bytes without {what}", stripped_bytes(&library.shared()?)?));
     }
-    note(format!("{} bytes without both", stripped_bytes(&build_malloc_only()?)?));
+    note(format!("{} bytes as a malloc and no more, one layout", stripped_bytes(&build_malloc_only()?)?));
     if let Some(path) = args.json {
         let all = serde_json::json!({ "target": args.target, "core": figures, "libknoll.so": bytes });
         std::fs::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;

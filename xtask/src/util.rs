@@ -265,10 +265,9 @@ pub fn build_shared() -> Result<PathBuf> {
     Library::default().shared()
 }
 
-/// Builds the host's `libknoll.so` without counted cells, a malloc and no more, and returns its path.
+/// Builds the host's `libknoll.so` as a malloc and no more, in the layout that it uses; returns its path.
 pub fn build_malloc_only() -> Result<PathBuf> {
-    let features: &[&str] = &["layout-map", "layout-compact", "layout-wide"];
-    Library { features, no_default_features: true, ..Library::default() }.shared()
+    Library { features: &["layout-wide"], no_default_features: true, ..Library::default() }.shared()
 }
 
 /// Builds `libknoll.a` for a target (`None`: the host) with features beside `capi`; returns its path.
