@@ -23,6 +23,7 @@ mod localise;
 mod miri;
 mod nim;
 mod preload;
+mod proof;
 mod races;
 mod reports;
 mod rules;
@@ -93,6 +94,8 @@ enum Command {
     Lisp(lisp::Args),
     /// Real programs with LD_PRELOAD=libknoll.so, next to the same without
     Preload(preload::Args),
+    /// libknoll.so as malloc: every order of its threads' steps, every wrong pointer, millions of random calls
+    Proof(proof::Args),
     /// Run the tests with threads under ThreadSanitizer
     Races(races::Args),
     /// What libknoll.so tells of itself: kn_process_*, KNOLL_STATS, KNOLL_DUMP_SIGNAL, last words
@@ -141,6 +144,7 @@ fn main() -> ExitCode {
         Command::Install(args) => install::run(args),
         Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
+        Command::Proof(args) => proof::run(args),
         Command::Races(args) => races::run(args),
         Command::Reports => reports::run(),
         Command::Rules(args) => rules::run(args),

@@ -4,6 +4,8 @@
 //! - Both aliasing models, stacked and tree borrows; 64-bit and 32-bit (i686), so granules of 16
 //!   and of 8 bytes and both widths of `usize`.
 //! - An arena is an allocation that ends where the region ends: one byte too far is seen.
+//! - The page protocol of the process heap in threads, over stubs (`tests/loom`), with a schedule of
+//!   Miri's own for each seed, which is where races show.
 //!
 //! Miri takes milliseconds for one operation on the heap, so the tests do fewer of them under it;
 //! `KNOLL_OPS` sets how many the long runs do together. `--quick` runs the telling tests once for
@@ -64,8 +66,19 @@ pub fn run(args: Args) -> Result<()> {
         count += rounds.len();
         together(rounds)?;
     }
+    count += protocol(if args.quick { 2 } else { 64 })?;
     println!("Miri: {count} interpretations without a finding, {} s", begin.elapsed().as_secs());
     Ok(())
+}
+
+/// The page protocol in threads, with so many seeds.
+fn protocol(seeds: usize) -> Result<usize> {
+    let mut command = program("rustup", ["run", "nightly", "cargo", "miri", "test"]);
+    command.args(["--manifest-path", "tests/loom/Cargo.toml", "--test", "threads", "--color", "never"]);
+    let flags = format!("-Zmiri-strict-provenance -Zmiri-many-seeds=0..{seeds} {TREE}");
+    let command = prepared(command, flags, "protocol");
+    together(vec![Round { name: format!("the page protocol in threads, {seeds} seeds"), command }])?;
+    Ok(seeds)
 }
 
 /// Whether nightly Rust has Miri; if not, how to get it.
@@ -122,17 +135,22 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
         ]);
     }
     command.args(&args.filters);
-    command.env("MIRIFLAGS", format!("-Zmiri-strict-provenance -Zmiri-env-set=KNOLL_OPS={ops} {model}"));
+    let flags = format!("-Zmiri-strict-provenance -Zmiri-env-set=KNOLL_OPS={ops} {model}");
+    let model = if model.is_empty() { "stacked borrows" } else { "tree borrows" };
+    let command = prepared(command, flags, &format!("{target}-{}", model.replace(' ', "-")));
+    Ok(Round { name: format!("{target}, {model}, {ops} operations"), command })
+}
+
+/// The command with Miri's flags and a target directory of its own: none waits for another one's build.
+fn prepared(mut command: Command, flags: String, directory: &str) -> Command {
+    command.env("MIRIFLAGS", flags);
     // Of the toolchain that runs this program.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
         command.env_remove(name);
     }
-    // Each width and model apart: the second does not wait for the first one's build.
-    let model = if model.is_empty() { "stacked borrows" } else { "tree borrows" };
-    let directory = target_dir().join("miri-runs").join(format!("{target}-{}", model.replace(' ', "-")));
-    command.env("CARGO_TARGET_DIR", directory);
+    command.env("CARGO_TARGET_DIR", target_dir().join("miri-runs").join(directory));
     command.current_dir(root()).stdin(Stdio::null());
-    Ok(Round { name: format!("{target}, {model}, {ops} operations"), command })
+    command
 }
 
 /// Runs them side by side, each into its log; fails with the end of the log of the one that failed.
