@@ -2,6 +2,6 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-check-cfg=cfg(loom, knoll_portable)");
+    println!("cargo:rustc-check-cfg=cfg(loom, knoll_portable, knoll_quick)");
     println!("cargo:rustc-cfg=knoll_portable");
 }

@@ -44,7 +44,7 @@ pub(crate) fn cache() -> *mut c_void {
     runtime::word(0)
 }
 
-pub(crate) fn set_cache(cache: *mut c_void) {
+pub(crate) fn set_cache(cache: *mut c_void, _limit: usize) {
     runtime::set_word(0, cache);
 }
 

@@ -2,7 +2,7 @@
 
 use super::page::{Kind, Page, UNIT};
 use super::pages::Pages;
-use super::process::State;
+use super::process::{Mappings, State};
 use super::sync::{AtomicPtr, AtomicUsize};
 use crate::runtime::{self, Mutex, Tracked, UNITS};
 use std::alloc::Layout;
@@ -71,7 +71,7 @@ impl World {
         World {
             memory,
             records: units,
-            lock: Mutex::new(State { pages: Pages::new(), caches: null_mut() }),
+            lock: Mutex::new(State { pages: Pages::new(), mappings: Mappings, caches: null_mut() }),
             places: std::sync::Mutex::default(),
             refused: Plain::new(0),
             identities: Mutex::new((Vec::new(), 0)),
