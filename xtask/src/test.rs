@@ -206,6 +206,11 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("preload")],
         },
         Step {
+            name: "hosted",
+            what: "libknoll.so as the malloc of a process: every size and edge, refused calls, forks, threads, signals, memory back",
+            commands: vec![xtask("hosted")],
+        },
+        Step {
             name: "reports",
             what: "what libknoll.so tells of itself: kn_process_*, KNOLL_STATS, KNOLL_DUMP_SIGNAL, last words",
             commands: vec![xtask("reports")],
