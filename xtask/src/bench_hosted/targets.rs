@@ -36,9 +36,8 @@ fn targets() -> Vec<Target> {
         });
     }
     for program in Threaded::ALL {
-        // Of a rival: its own time beside the least of the other rivals', which says who is how far behind.
         let measure = move |findings: &Findings, peer| {
-            let rivals = Peer::ALL.into_iter().filter(|rival| rival.is_rival() && *rival != peer);
+            let rivals = Peer::ALL.into_iter().filter(|rival| rival.is_rival());
             let least = least(rivals.filter_map(|rival| Some((rival, time(&findings.threads, program, rival)?))))?.1;
             Some(time(&findings.threads, program, peer)? / least)
         };
