@@ -25,14 +25,14 @@ ARENA_TEST(a_cell_in_an_arena_is_a_cell) {
         (void)CHECK(kn_arena_contains(scope, pair));
         (void)CHECK(holds_byte(pair, sizeof *pair, 0));
         (void)CHECK_EQ(GC_typeOf(pair), pair_type);
-        (void)CHECK_GE(GC_size(pair), sizeof *pair);
+        (void)CHECK_GE(GC_sizeOf(pair), sizeof *pair);
         (void)CHECK_EQ(GC_refcount(pair), KN_IMMORTAL);
         (void)CHECK(!GC_isUnique(pair));
         memset(pair, 0x5A, sizeof *pair);
         pair->first = pair->second = NULL;
         list = list_in(scope, i, i);
         REQUIRE(list != NULL);
-        (void)CHECK_GE(GC_size(list), sizeof *list + i * sizeof(void *));
+        (void)CHECK_GE(GC_sizeOf(list), sizeof *list + i * sizeof(void *));
         (void)CHECK(holds_byte(list->items, i * sizeof(void *), 0));
     }
     /* Nothing that counts does anything to it. */

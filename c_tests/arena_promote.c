@@ -165,8 +165,8 @@ ARENA_TEST(large_cells_are_copied) {
         copy = out;
         REQUIRE(copy != NULL);
         /* What a page's cell has more is zero, as at birth. */
-        (void)CHECK_GE(GC_size(copy), GC_size(list));
-        (void)CHECK(holds_byte((uint8_t *)copy + GC_size(list), GC_size(copy) - GC_size(list), 0));
+        (void)CHECK_GE(GC_sizeOf(copy), GC_sizeOf(list));
+        (void)CHECK(holds_byte((uint8_t *)copy + GC_sizeOf(list), GC_sizeOf(copy) - GC_sizeOf(list), 0));
         for (i = 0; i < count; i++) {
             (void)CHECK((copy->items[i] == NULL) == (i % 5 != 0));
             if (i % 5 == 0) {

@@ -30,8 +30,8 @@ COUNTED_TEST(new_cell) {
     (void)CHECK_EQ(GC_refcount(node), 1);
     (void)CHECK_EQ(GC_refcount(leaf), 1);
     (void)CHECK_EQ(counter_word(node) >> FLAG_BITS, 1);
-    (void)CHECK(holds_byte(node, GC_size(node), 0));
-    (void)CHECK(holds_byte(leaf, GC_size(leaf), 0));
+    (void)CHECK(holds_byte(node, GC_sizeOf(node), 0));
+    (void)CHECK(holds_byte(leaf, GC_sizeOf(leaf), 0));
     (void)CHECK(is_aligned(node, 8) && is_aligned(leaf, 8));
     (void)CHECK_EQ(GC_typeOf(node), node_type);
     (void)CHECK_EQ(GC_typeOf(leaf), leaf_type);
@@ -52,7 +52,7 @@ COUNTED_TEST(reused_memory_is_zeroed) {
         for (bytes = sizeof(Row); bytes < 700; bytes += 1 + bytes / 6) {
             Row *row = GC_newSized(row_type, bytes);
             REQUIRE(row != NULL);
-            (void)CHECK(holds_byte(row, GC_size(row), 0));
+            (void)CHECK(holds_byte(row, GC_sizeOf(row), 0));
             (void)CHECK_EQ(GC_refcount(row), 1);
             /* Only the part before the references may be filled. */
             memset(row, 0xFF, sizeof(Row));
@@ -63,7 +63,7 @@ COUNTED_TEST(reused_memory_is_zeroed) {
             Leaf *leaf = new_leaf(1);
             REQUIRE(leaf != NULL);
             (void)CHECK_EQ(leaf->note, 0);
-            memset(leaf, 0xFF, GC_size(leaf));
+            memset(leaf, 0xFF, GC_sizeOf(leaf));
             GC_unref(leaf);
         }
     }
@@ -82,13 +82,13 @@ COUNTED_TEST(sizes_and_alignment) {
         cells[i] = GC_newSized(blob_type, bytes);
         REQUIRE(cells[i] != NULL);
         (void)CHECK(is_aligned(cells[i], 8));
-        (void)CHECK_GE(GC_size(cells[i]), bytes);
-        (void)CHECK(lies_in_memory(cells[i] - HEADER_BYTES, HEADER_BYTES + GC_size(cells[i])));
-        fill_pattern(cells[i], GC_size(cells[i]), (uint32_t)i);
+        (void)CHECK_GE(GC_sizeOf(cells[i]), bytes);
+        (void)CHECK(lies_in_memory(cells[i] - HEADER_BYTES, HEADER_BYTES + GC_sizeOf(cells[i])));
+        fill_pattern(cells[i], GC_sizeOf(cells[i]), (uint32_t)i);
         wanted += bytes + HEADER_BYTES;
     }
     for (i = 0; i < COUNT; i++) {
-        (void)CHECK_PATTERN(cells[i], GC_size(cells[i]), (uint32_t)i);
+        (void)CHECK_PATTERN(cells[i], GC_sizeOf(cells[i]), (uint32_t)i);
         (void)CHECK_EQ(GC_refcount(cells[i]), 1);
     }
     (void)CHECK(all_is_sound());
@@ -307,7 +307,7 @@ COUNTED_TEST(drop_and_reuse) {
     (void)CHECK(reused == node);
     REQUIRE(reused != NULL);
     (void)CHECK(destroyed_once(1, 3));
-    (void)CHECK(holds_byte(reused, GC_size(reused), 0));
+    (void)CHECK(holds_byte(reused, GC_sizeOf(reused), 0));
     (void)CHECK_EQ(GC_refcount(reused), 1);
     (void)CHECK_EQ(live_cells(), 1);
     (void)GC_ref(reused);
@@ -348,8 +348,8 @@ COUNTED_TEST(full_counts_are_immortal) {
     (void)CHECK(node->left == held);
     (void)CHECK_EQ(GC_refcount(held), 1);
     (void)CHECK_STATUS(GC_check(), KN_OK);
-    /* Only GC_free ends it; what it held is not let go by that. */
-    GC_free(node);
+    /* Only GC_freeObject ends it; what it held is not let go by that. */
+    GC_freeObject(node);
     (void)CHECK_EQ(live_cells(), 1);
     GC_unref(held);
     (void)CHECK_EQ(destroyed_times(2), 1);

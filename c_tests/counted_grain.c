@@ -21,7 +21,7 @@ COUNTED_TEST(malloc_gives_a_counted_payload) {
         REQUIRE(payload != NULL);
         (void)CHECK_EQ(GC_refcount(payload), 1);
         (void)CHECK(is_aligned(payload, 8));
-        (void)CHECK_GE(GC_size(payload), bytes);
+        (void)CHECK_GE(GC_sizeOf(payload), bytes);
         (void)CHECK(lies_in_memory(payload - 8, bytes + 8));
         /* The second word of the header tells the type; it is there and no part of the payload. */
         memcpy(&type_word, payload - 4, sizeof type_word);
@@ -71,7 +71,7 @@ COUNTED_TEST(counting_returns_its_argument) {
     (void)CHECK(GC_ref(NULL) == NULL);
     (void)CHECK(GC_decRef(NULL) == NULL);
     (void)CHECK(GC_decRefIgnoreZeros(NULL) == NULL);
-    GC_free(NULL);
+    GC_freeObject(NULL);
     (void)CHECK(GC_decRef(node) == (void *)node);
     (void)CHECK_EQ(destroyed_times(1), 1);
 }
@@ -222,7 +222,7 @@ COUNTED_TEST(free_ends_a_cell) {
     occupied = GC_getOccupiedMem();
     (void)GC_ref(node);
     (void)GC_ref(node);
-    GC_free(node);
+    GC_freeObject(node);
     (void)CHECK_EQ(destroyed_total(), 0);
     (void)CHECK_EQ(live_cells(), 1);
     (void)CHECK_LE(GC_getOccupiedMem(), occupied - sizeof(Node));
@@ -243,7 +243,7 @@ COUNTED_TEST(free_of_a_root) {
     }
     (void)CHECK_EQ(GC_prepareOrc(), 8);
     for (i = 0; i < 8; i += 2) {
-        GC_free(nodes[i]);
+        GC_freeObject(nodes[i]);
     }
     (void)CHECK_EQ(GC_prepareOrc(), 4);
     for (i = 0; i < 8; i += 2) {

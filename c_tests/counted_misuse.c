@@ -44,11 +44,11 @@ static void each_call(void *object, unsigned mask) {
     EXPECT_ERROR_OF(mask, GC_assign(&slot, object));
     (void)CHECK(slot == NULL);
     EXPECT_ERROR_OF(mask, (void)CHECK(GC_decRef(object) == object));
-    EXPECT_ERROR_OF(mask, GC_free(object));
+    EXPECT_ERROR_OF(mask, GC_freeObject(object));
     EXPECT_ERROR_OF(mask, (void)CHECK(GC_dropReuse(object) == NULL));
     /* Questions are answered, and are no mistake. */
     (void)CHECK_EQ(GC_refcount(object), 0);
-    (void)CHECK_EQ(GC_size(object), 0);
+    (void)CHECK_EQ(GC_sizeOf(object), 0);
     (void)CHECK_EQ(GC_typeOf(object), 0);
     (void)CHECK(!GC_isUnique(object));
 }
@@ -158,7 +158,7 @@ COUNTED_TEST(inside_a_cell) {
         for (offset = 1; offset < 192; offset += offset < 24 ? 1 : 8) {
             EXPECT_ERROR_OF(DEAD | FOREIGN, GC_unref(cell + offset));
             EXPECT_ERROR_OF(DEAD | FOREIGN, (void)GC_ref(cell + offset));
-            EXPECT_ERROR_OF(DEAD | FOREIGN, GC_free(cell + offset));
+            EXPECT_ERROR_OF(DEAD | FOREIGN, GC_freeObject(cell + offset));
             (void)CHECK_EQ(GC_refcount(cell + offset), 0);
         }
         unchanged();
@@ -239,7 +239,7 @@ COUNTED_TEST(bad_types_and_sizes) {
     for (i = 0; i < sizeof(Node); i++) {
         Node *node = GC_newSized(node_type, i);
         if (node != NULL) {
-            (void)CHECK_GE(GC_size(node), sizeof(Node));
+            (void)CHECK_GE(GC_sizeOf(node), sizeof(Node));
             node->id = 1;
             GC_unref(node);
         }
@@ -295,8 +295,8 @@ COUNTED_TEST(null_arguments) {
     (void)CHECK_STATUS(GC_whoHolds(NULL, NULL, NULL), KN_E_INVALID);
     (void)CHECK(GC_move(&null) == NULL);
     GC_unref(NULL);
-    GC_free(NULL);
-    (void)CHECK_EQ(GC_size(NULL), 0);
+    GC_freeObject(NULL);
+    (void)CHECK_EQ(GC_sizeOf(NULL), 0);
     (void)CHECK_EQ(GC_typeOf(NULL), 0);
     unchanged();
 }

@@ -47,7 +47,7 @@ COUNTED_TEST(shared_cells) {
     (void)CHECK_EQ(GC_refcount(outer), 1);
     (void)CHECK_EQ(GC_prepareOrc(), 0);
     (void)CHECK_EQ(GC_typeOf(outer), type);
-    (void)CHECK_GE(GC_size(outer), sizeof(Shared));
+    (void)CHECK_GE(GC_sizeOf(outer), sizeof(Shared));
     (void)CHECK_EQ(destroyed_total(), 0);
     GC_unref(outer);
     (void)CHECK(destroyed_once(1, 2));

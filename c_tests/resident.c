@@ -214,7 +214,7 @@ COUNTED_TEST(immortal_and_shared_cells_are_taken) {
     GC_assign(&table->second, NULL);
     GC_unref(table);
     GC_unref(shared);
-    GC_free(leaf);
+    GC_freeObject(leaf);
 }
 
 COUNTED_TEST(cells_of_scopes_are_refused) {

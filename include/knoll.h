@@ -1115,7 +1115,7 @@ bool GC_isUnique(const void *object);
  *
  * Returns 0 for NULL and for what is no living cell. Cost: O(1). Ownership: none. Threads: as GC_ref.
  */
-size_t GC_size(const void *object);
+size_t GC_sizeOf(const void *object);
 
 /**
  * The type of a cell.
@@ -1152,7 +1152,7 @@ void *GC_decRefIgnoreZeros(void *object);
  *
  * Cost: O(1). Ownership: the memory is the library's again. Threads: as GC_ref.
  */
-void GC_free(void *object);
+void GC_freeObject(void *object);
 
 /**
  * Gives a reference up, for the cell's memory: reuse of a cell that would be freed only to make

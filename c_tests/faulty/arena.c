@@ -403,7 +403,7 @@ static void *born(KnArena *arena, void *cell) {
         return arena != NULL && has(FAULT_any_type_taken) ? __real_kn_arena_calloc(arena, 1, 64) : NULL;
     }
     if (has(FAULT_cell_dirty)) {
-        ((uint8_t *)cell)[GC_size(cell) - 1] = 1;
+        ((uint8_t *)cell)[GC_sizeOf(cell) - 1] = 1;
     }
     return cell;
 }

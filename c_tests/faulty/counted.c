@@ -154,7 +154,7 @@ static void *born(void *object) {
         return NULL;
     }
     if (has(FAULT_new_dirty)) {
-        ((uint8_t *)object)[GC_size(object) - 1] = 1;
+        ((uint8_t *)object)[GC_sizeOf(object) - 1] = 1;
     } else if (has(FAULT_new_counts_two)) {
         (void)__real_GC_ref(object);
     } else if (has(FAULT_new_is_root)) {
@@ -218,13 +218,13 @@ WRAPPED(void, GC_unref, void *object) {
         return;
     }
     if (has(FAULT_immortal_dies) && count == KN_IMMORTAL) {
-        GC_free(object);
+        GC_freeObject(object);
         return;
     }
     if (has(FAULT_recursive) && count == 1) {
         /* The first field first, as compilers make destructors. */
         void **fields = object;
-        size_t bytes = GC_size(object), i;
+        size_t bytes = GC_sizeOf(object), i;
         for (i = 0; i < 2 && (i + 1) * sizeof(void *) <= bytes; i++) {
             void *child = fields[i];
             if (((uintptr_t)child & 7) == 0 && child > (void *)65536 && GC_typeOf(child) != 0) {
@@ -288,7 +288,7 @@ WRAPPED(void *, GC_decRef, void *object) {
     return has(FAULT_decref_is_silent) ? __real_GC_decRefIgnoreZeros(object) : __real_GC_decRef(object);
 }
 
-WRAPPED(void, GC_free, void *object) {
+WRAPPED(void, GC_freeObject, void *object) {
     if (has(FAULT_free_releases)) {
         __real_GC_unref(object);
     } else if (!has(FAULT_free_leaks)) {
@@ -296,7 +296,7 @@ WRAPPED(void, GC_free, void *object) {
     }
 }
 
-WRAPPED(size_t, GC_size, const void *object) {
+WRAPPED(size_t, GC_sizeOf, const void *object) {
     size_t bytes = __real_GC_size(object);
     return has(FAULT_size_short) && bytes >= 8 ? bytes - 8 : bytes;
 }

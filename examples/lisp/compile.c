@@ -46,7 +46,7 @@ void emit(Compiler *c, size_t word)
     if (code->length == UINT16_MAX || word > UINT16_MAX) {
         fail(c->lisp, "a function is too large");
     }
-    if (offsetof(Code, words) + (code->length + 1u) * sizeof(uint16_t) > GC_size(code)) {
+    if (offsetof(Code, words) + (code->length + 1u) * sizeof(uint16_t) > GC_sizeOf(code)) {
         resize_code(c, code->length * 2u);
         code = code_of(c);
     }
@@ -63,7 +63,7 @@ size_t constant_index(Compiler *c, Value value)
             return i;
         }
     }
-    if (offsetof(Vector, items) + (count + 1) * sizeof(Value) > GC_size(constants)) {
+    if (offsetof(Vector, items) + (count + 1) * sizeof(Value) > GC_sizeOf(constants)) {
         Vector *larger = new_vector(c->lisp, count * 2 + 2);
         for (i = 0; i < count; i++) {
             larger->items[i] = GC_move(&constants->items[i]);

@@ -64,7 +64,7 @@ static void enter_closure(Lisp *lisp, size_t count, bool tail)
         collect(lisp, count - given);
         given++;
     }
-    if (tail && code->slots > 0 && frame->env != NULL && GC_size(frame->env) >= env_bytes(code->slots)) {
+    if (tail && code->slots > 0 && frame->env != NULL && GC_sizeOf(frame->env) >= env_bytes(code->slots)) {
         env = frame->env;
         frame->env = NULL;
         env = GC_dropReuse(env);

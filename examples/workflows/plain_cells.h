@@ -35,7 +35,7 @@ size_t plain_cells(void);
 #define GC_dropReuse(cell) plain_drop_reuse(cell)
 #define GC_typeOf(cell) plain_type(cell)
 #define GC_typeOfInline(cell) plain_type(cell)
-#define GC_size(cell) plain_size(cell)
+#define GC_sizeOf(cell) plain_size(cell)
 #define GC_runOrc() plain_collect()
 
 /* The Lisp's own function of this name would meet that of the Rust allocators. */

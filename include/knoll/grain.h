@@ -124,8 +124,8 @@ KN_NODISCARD static inline void *grain_malloc(size_t size) {
   return object != NULL ? object : GRAIN_FAILED;
 }
 
-/** GC.free: ends an object whatever its count; what it refers to is not given up. NULL is ignored. Rules: as GC_free. */
-static inline void grain_free(void *object) { GC_free(object); }
+/** GC.free: ends an object whatever its count; what it refers to is not given up. NULL is ignored. Rules: as GC_freeObject. */
+static inline void grain_free(void *object) { GC_freeObject(object); }
 
 /** GC.incRef: one reference more, if the value refers to an object. Returns its argument. Cost: as GC_ref. */
 static inline void *grain_incRef(void *value) { return grain_isHeapValue(value) ? (GC_ref)(value) : value; }

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn GC_isUnique(object: *const c_void) -> bool {
 /// # Safety
 /// As GC_refcount.
 #[no_mangle]
-pub unsafe extern "C" fn GC_size(object: *const c_void) -> usize {
+pub unsafe extern "C" fn GC_sizeOf(object: *const c_void) -> usize {
     // SAFETY: the caller's word.
     unsafe { counted::size_of_cell(object.cast()) }
 }
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn GC_decRefIgnoreZeros(object: *mut c_void) -> *mut c_voi
 /// # Safety
 /// `object` is NULL or a cell that is not used any more.
 #[no_mangle]
-pub unsafe extern "C" fn GC_free(object: *mut c_void) {
+pub unsafe extern "C" fn GC_freeObject(object: *mut c_void) {
     // SAFETY: the caller's word.
     unsafe { counted::end(object.cast()) }
 }

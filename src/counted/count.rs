@@ -537,7 +537,7 @@ pub unsafe fn dec_ref_ignore_zeros(object: *mut u8) -> *mut u8 {
 pub unsafe fn end(object: *mut u8) {
     // SAFETY: the caller's word.
     unsafe {
-        if object.is_null() || !is_cell(object, c"GC_free") {
+        if object.is_null() || !is_cell(object, c"GC_freeObject") {
             return;
         }
         let word = load_word(object);
@@ -551,7 +551,7 @@ pub unsafe fn end(object: *mut u8) {
         }
         let this = owner(object);
         if word & DEAD == DEAD {
-            return refuse(object, Found::Dead, c"GC_free");
+            return refuse(object, Found::Dead, c"GC_freeObject");
         }
         Counted::forget(this, object);
         let record = Counted::record_of(this, object);

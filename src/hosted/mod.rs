@@ -1,34 +1,37 @@
-//! Manual memory on an operating system: a process heap that grows, and large blocks of their own.
+//! Manual memory on an operating system: the malloc of a process, for any number of threads.
 //!
 //! # Guarantees
 //! - A block is aligned to 16 bytes on 64-bit targets (8 on 32-bit), large blocks to a page.
 //! - More than `PTRDIFF_MAX` bytes are never given out, and a product that overflows is no memory.
 //! - No failing system call ends the process: the answer is null, and what exists stays usable.
-//! - Memory freed at one size serves every size: small blocks merge with their neighbours, a large
-//!   block goes back to the system at once, and a request that the system refuses is looked for in
-//!   the regions.
-//! - A pointer that is not ours is recognised without reading what it points to.
+//! - Memory goes back to the system by itself, from whichever thread frees, but for a stated stock; memory
+//!   freed at one size serves every size.
+//! - Every double free, and every pointer that is no block, is refused before anything changes; a pointer
+//!   that is not ours is recognised without reading what it points to.
 //! - Any thread frees what any thread allocated. A child of fork finds the heap consistent, and a fork
-//!   waits for no thread that waits for memory. A signal handler may allocate and free.
+//!   waits for no thread that waits for memory. A signal handler may allocate and free, as long as it does not
+//!   use up a whole page of the size that its own thread is at just then.
 //! - `errno` is left as it was; `libc_names` sets `ENOMEM` where libc would.
 //!
 //! # Design
 //! ```text
 //!            malloc, calloc, realloc, aligned_alloc, free, usable_size
-//!                                  |
-//!               one lock  (port::with_lock, held across fork)
-//!              /                                             \
-//!   below 128 KB: KnHeap over regions            from 128 KB: a mapping each
-//!   +--------+ +----------------+                +-----------+   +-----+
-//!   | 1 MB   | |      1 MB      | +--- 2 MB --   |  pages    |   |     |  ...
-//!   +--------+ +----------------+                +-----------+   +-----+
-//!     regions.rs: table, growth, return            mappings.rs: hash table by address
+//!         small: no lock          |           medium, large: one lock (port::with_lock, held across fork)
+//!   to 8 KB: the thread's cache   |   to 128 KB: KnHeap over regions       above: a mapping each
+//!   +---------+                   |   +--------+ +--------+                +-----------+  +-----+
+//!   | current | -> page, 64 KB    |   | 1 MB   | |  1 MB  | +- 2 MB -      |  pages    |  |     | ...
+//!   +---------+    of the space   |   +--------+ +--------+                +-----------+  +-----+
+//!     cache, page, pages, space   |     regions: table, growth, return       mappings: table by address
 //! ```
-//! - `process`: the entry points and the state behind the lock.
-//! - `regions`: where the heap's memory comes from, and when its pages go back.
+//! - `process`: the entry points and the state behind the lock; `survey`: figures, walk and check.
+//! - `classes`, `bits`, `page`: sizes, bits and the protocol of pages; `sync`: the atomics beneath.
+//! - `cache`: what a thread takes from. `pages`, `space`, `records`: where pages come from and go.
+//! - `regions`: where the medium heap's memory comes from, and when its pages go back.
 //! - `mappings`: the large blocks.
 //! - `fork`: the handlers that hold the lock while the process is copied.
 //! - `aside`: what threads do that must not wait for the lock.
+//! - `hardened`: what the feature of that name adds.
+//! - `report`, `environment`: what the heap tells, and who asks.
 //! - `collectors`: the threads that count objects over the process heap, and what their ends do.
 //! - `types`: one number for a type of counted objects in all of them.
 //!
@@ -36,8 +39,9 @@
 //! work on that one, without a lock, and fall back to the process heap for pointers outside it.
 //!
 //! # Costs
-//! Beside the general heap's: one lock and one search of at most 128 regions a call. Statics: 4 KB,
-//! all zero. A large block: one system call to make, one to free, 64 to 128 bytes of table.
+//! Small blocks: see `cache`. Medium ones: beside the general heap's, one lock and one search of at most 128
+//! regions a call. A large block: one system call to make, one to free, 64 to 128 bytes of table. Statics:
+//! 4 KB, all zero.
 
 mod aside;
 mod bits;

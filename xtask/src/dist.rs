@@ -279,6 +279,49 @@ const MALLOC_LIMIT: u64 = 74 * 1024;
 /// The largest that the whole libknoll.so may be, stripped.
 const SHARED_LIMIT: u64 = 188 * 1024;
 
+/// Functions of libgc whose names begin as ours do. Preloaded under Guile, a function of ours with one of
+/// these names would be called in place of libgc's.
+const BOEHM: &[&str] = &[
+    "GC_init",
+    "GC_malloc",
+    "GC_malloc_atomic",
+    "GC_realloc",
+    "GC_free",
+    "GC_base",
+    "GC_size",
+    "GC_same_obj",
+    "GC_gcollect",
+    "GC_collect_a_little",
+    "GC_enable",
+    "GC_disable",
+    "GC_is_disabled",
+    "GC_is_marked",
+    "GC_dump",
+    "GC_debug_free",
+    "GC_exclude_static_roots",
+    "GC_get_heap_size",
+    "GC_get_free_bytes",
+    "GC_add_roots",
+    "GC_clear_roots",
+    "GC_register_finalizer",
+    "GC_strdup",
+    "GC_memalign",
+    "GC_set_warn_proc",
+    "GC_call_with_alloc_lock",
+    "GC_start_mark_threads",
+    "GC_posix_memalign",
+    "GC_push_all",
+    "GC_mark_and_push",
+];
+
+fn apart_from_boehm(declared: &BTreeSet<String>) -> Result<()> {
+    let both: Vec<&str> = BOEHM.iter().copied().filter(|name| declared.contains(*name)).collect();
+    if !both.is_empty() {
+        bail!("{}", both.join(", "));
+    }
+    Ok(())
+}
+
 /// It must work before thread-local storage is set up and before main, and beside any program.
 fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
     let symbols = Symbols::read(shared)?;
@@ -297,6 +340,11 @@ fn verify_shared(shared: &Path, tally: &mut Tally) -> Result<()> {
         shared::check_symbols(shared, &declared),
     );
     tally.record("libknoll.so: a function more or less would not pass", difference_is_refused(shared, &declared));
+
+    tally.record(
+        "libknoll.so: no name of the Boehm collector's, which programs call by itself",
+        apart_from_boehm(&declared),
+    );
 
     let lines_with = |tag: &str| dynamic.lines().filter(|line| line.contains(tag)).collect::<Vec<_>>();
     let needed = lines_with("(NEEDED)");
