@@ -23,7 +23,7 @@
 //!   +---------+    of the space   |   +--------+ +--------+                +-----------+  +-----+
 //!     cache, page, pages, space   |     regions: table, growth, return       mappings: table by address
 //! ```
-//! - `process`: the entry points and the state behind the lock; `survey`: figures, walk and check.
+//! - `process`: the entry points; `state`: what the lock guards; `survey`: figures, walk and check.
 //! - `classes`, `bits`, `page`: sizes, bits and the protocol of pages; `sync`: the atomics beneath.
 //! - `cache`: what a thread takes from. `pages`, `space`, `records`: where pages come from and go.
 //! - `regions`: where the medium heap's memory comes from, and when its pages go back.
@@ -67,6 +67,7 @@ mod records;
 mod regions;
 pub(crate) mod report;
 mod space;
+mod state;
 mod survey;
 mod sync;
 #[cfg(feature = "counted")]

@@ -12,8 +12,9 @@ use super::bits::{self, WORD};
 use super::cache;
 use super::classes::{size_of_class, CLASSES};
 use super::page::{Kind as Unit, Page, NOBODY, UNIT};
-use super::process::{self, State};
+use super::process;
 use super::space;
+use super::state::State;
 use super::sync::Ordering;
 use crate::heap::{KnBlock, KnHeap, KnHeapStats, KnStatus, KN_BLOCK_USED};
 
