@@ -102,7 +102,6 @@ fn steps() -> Result<Vec<Step>> {
                 with("clippy --quiet --workspace --all-targets -- -D warnings"),
                 with("clippy --quiet -p libknoll --features shared -- -D warnings"),
                 with("clippy --quiet -p libknoll --features shared,hardened -- -D warnings"),
-                with("clippy --quiet -p libknoll --features shared,hardened -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi --target thumbv6m-none-eabi -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-full -- -D warnings"),
                 with("clippy --quiet -p libknoll --features capi,checks-none -- -D warnings"),
@@ -136,8 +135,8 @@ fn steps() -> Result<Vec<Step>> {
             name: "features",
             what: "the model test with all checks, without any, with one block layout alone, with arenas or counted cells alone",
             commands: vec![
-                with("test --quiet -p libknoll --lib --test model --test arena_model --features checks-full"),
-                with("test --quiet -p libknoll --lib --test model --test arena_model --features checks-none"),
+                with("test --quiet -p libknoll --lib --test model --test arena_model --test hosted --test hosted_model --features checks-full"),
+                with("test --quiet -p libknoll --lib --test model --test arena_model --test hosted --test hosted_model --features checks-none"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-map"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-compact"),
                 with("test --quiet -p libknoll --lib --test model --test arena_model --no-default-features --features layout-wide,small-code"),
