@@ -292,12 +292,12 @@ WRAPPED(void, GC_freeObject, void *object) {
     if (has(FAULT_free_releases)) {
         __real_GC_unref(object);
     } else if (!has(FAULT_free_leaks)) {
-        __real_GC_free(object);
+        __real_GC_freeObject(object);
     }
 }
 
 WRAPPED(size_t, GC_sizeOf, const void *object) {
-    size_t bytes = __real_GC_size(object);
+    size_t bytes = __real_GC_sizeOf(object);
     return has(FAULT_size_short) && bytes >= 8 ? bytes - 8 : bytes;
 }
 
