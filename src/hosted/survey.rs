@@ -139,26 +139,23 @@ pub(crate) fn totals() -> Option<Totals> {
 
 /// Shows each class that has pages, in order of size; nothing while this very thread holds the lock.
 pub(crate) fn each_class(visit: &mut dyn FnMut(ClassTotals)) {
-    for class in 0..CLASSES {
-        let mut sum = ClassTotals { size: size_of_class(class), pages: 0, live: 0, free: 0 };
-        let _ = process::with_state(|state| {
-            each_page(state, &mut |page| {
-                // SAFETY: a page, under the lock.
-                unsafe {
-                    if (*page).class as usize == class {
-                        let free = free_in(page);
-                        sum.pages += 1;
-                        sum.free += free;
-                        sum.live += (*page).capacity as usize - free;
-                    }
-                }
-                true
-            })
-        });
-        if sum.pages != 0 {
-            visit(sum);
-        }
-    }
+    let mut sums = [const { ClassTotals { size: 0, pages: 0, live: 0, free: 0 } }; CLASSES];
+    let _ = process::with_state(|state| {
+        each_page(state, &mut |page| {
+            // SAFETY: a page, under the lock.
+            let (class, size, capacity, free) =
+                unsafe { ((*page).class as usize, (*page).size as usize, (*page).capacity as usize, free_in(page)) };
+            if let Some(sum) = sums.get_mut(class) {
+                sum.size = size;
+                sum.pages += 1;
+                sum.free += free;
+                sum.live += capacity - free;
+            }
+            true
+        })
+    });
+    // Outside the lock: who looks may allocate.
+    sums.into_iter().filter(|sum| sum.pages != 0).for_each(visit);
 }
 
 /// Shows each block, used and free, until `visit` answers false: small ones in order of address, then
