@@ -57,6 +57,8 @@ mod survey;
 
 pub use check::{KnBlock, KnHeapStats, KN_BLOCK_FREE, KN_BLOCK_USED};
 pub use global::Heap;
+#[cfg(unix)]
+pub(crate) use heap::KEPT_ALIGNMENT;
 pub use layout::{KnHeap, KnHeapConfig, KnLayout};
 pub use status::KnStatus;
 pub use survey::KnFragmentation;

@@ -22,7 +22,7 @@ use super::pages::Pages;
 use super::regions::Regions;
 use super::space;
 use super::state::{Resized, State};
-use crate::heap::KnHeap;
+use crate::heap::{KnHeap, KEPT_ALIGNMENT};
 use crate::port::{self, Busy, Errno};
 
 /// From this size on a block is a mapping of its own.
@@ -33,8 +33,6 @@ pub(crate) use super::survey::{block_around, check, each_block, each_class, tota
 
 /// What every block is aligned to.
 pub(crate) const BLOCK_ALIGN: usize = 2 * size_of::<usize>();
-/// A block that `realloc` moves stays aligned to what it is known to be aligned to, up to this.
-const KEPT_ALIGNMENT: usize = 64;
 /// No object may be larger, or differences of pointers into it would overflow.
 const LARGEST: usize = isize::MAX as usize;
 
