@@ -118,7 +118,7 @@ unsafe fn unmap_range(base: *mut u8, bytes: usize) {
             discard(base, bytes);
             let range = base.cast::<Range>();
             range.write(Range { next: null_mut(), bytes });
-            keep_refused(range);
+            keep_one_refused(range);
         }
     }
 }
@@ -144,6 +144,23 @@ unsafe fn unmap_refused() {
                 return keep_refused(first);
             }
             first = next;
+        }
+    }
+}
+
+/// Puts a range to the others. Cost O(1). Who takes ranges takes all: whatever happened between the two steps, the
+/// range that is first at the second has all others behind it.
+///
+/// # Safety
+/// Nobody else has it.
+unsafe fn keep_one_refused(range: *mut Range) {
+    let mut first = REFUSED.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: the caller's word.
+        unsafe { (*range).next = first };
+        match REFUSED.compare_exchange_weak(first, range, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => first = now,
         }
     }
 }
