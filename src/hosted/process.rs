@@ -1,4 +1,4 @@
-//! The process heap: its entry points, and the state behind the lock.
+//! The process heap: its entry points. What they share is `state`, behind the lock.
 //!
 //! - Small blocks are the calling thread's `cache`'s business. What that can't serve, and what is larger,
 //!   takes the lock once; system calls that need no shared state (making and unmaking a large mapping)

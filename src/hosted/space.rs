@@ -11,7 +11,7 @@
 //! - Where it can't begin or grow, its callers do without.
 //!
 //! ```text
-//!   records: | 64 | 64 | 64 | …  grows with the space, half the distance below it
+//!   records: | 64 | 64 | 64 | …  grows with the space, from 1 MB + 64 bytes a unit it may have below it
 //!   space:   | unit 0 | unit 1 | unit 2 | … mapped | ---> grows        …        others' mappings
 //!             ^ base                                                             ^ what mmap gives
 //!             \_________________ 1 TB, 64 GB, 4 GB, or less where less is free _/
