@@ -208,9 +208,7 @@ pub(crate) unsafe fn at(heap: *mut KnHeap, address: usize) -> *mut u8 {
     #[cfg(miri)]
     {
         if heap.is_null() {
-            let heap = crate::hosted::process_heap();
-            // SAFETY: the caller's word; the lock keeps the chain of regions from changing.
-            return crate::port::with_lock(|| unsafe { KnHeap::pointer_to(heap, address) }).unwrap_or(heap.cast());
+            return process::pointer_to(address);
         }
         // SAFETY: the caller's word.
         unsafe { KnHeap::pointer_to(heap, address) }

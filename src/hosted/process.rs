@@ -140,6 +140,30 @@ pub(crate) fn process_heap() -> *mut KnHeap {
     with_state(State::heap).unwrap_or(null_mut())
 }
 
+/// The pointer to an address in a block of any size, with the provenance of the memory that it lies in; null while
+/// this very thread holds the lock.
+#[cfg(all(miri, feature = "counted"))]
+pub(crate) fn pointer_to(address: usize) -> *mut u8 {
+    if let Some(at) = space::pointer_to(address) {
+        return at;
+    }
+    with_state(|state| {
+        let mut found = null_mut();
+        state.mappings.each(&mut |large| {
+            if address.wrapping_sub(large.span.start.addr()) < large.span.usable() {
+                found = large.span.start.with_addr(address);
+            }
+            found.is_null()
+        });
+        match found.is_null() {
+            // SAFETY: neither small nor large, so a block of this heap, and under its lock.
+            true => unsafe { KnHeap::pointer_to(state.heap, address) },
+            false => found,
+        }
+    })
+    .unwrap_or(null_mut())
+}
+
 /// Runs `work` on a heap, under the lock iff it is the process heap: what others left aside is done
 /// before. None iff waiting for the lock could last for ever; then `work` did not run.
 pub(crate) fn exclusively<R>(heap: *mut KnHeap, work: impl FnOnce() -> R) -> Option<R> {

@@ -152,10 +152,11 @@ pub(super) unsafe fn memory(index: usize) -> *mut u8 {
     unsafe { WINDOW.base.load(Ordering::Relaxed).add(index * UNIT) }
 }
 
-/// A pointer to an address in the space, with its provenance.
-#[cfg(miri)]
-pub(super) fn pointer_to(address: usize) -> *mut u8 {
-    WINDOW.base.load(Ordering::Relaxed).with_addr(address)
+/// A pointer to an address in the space, with its provenance; None: not in the space.
+#[cfg(all(miri, feature = "counted"))]
+pub(super) fn pointer_to(address: usize) -> Option<*mut u8> {
+    let offset = offset_of(core::ptr::without_provenance(address))?;
+    Some(WINDOW.base.load(Ordering::Relaxed).wrapping_add(offset))
 }
 
 /// A doubly linked list of units.
