@@ -14,7 +14,7 @@
 //!      |
 //!   hosted.rs      the library's files over stubs: space (a few units), records, process (the lock)
 //!      |
-//!   runtime        of each test: atomics, Mutex, threads, a word for each thread
+//!   runtime        of each test: atomics, Mutex; threads and a word for each of them are alike (beneath.rs)
 //! ```
 //!
 //! What must be true, in each order:

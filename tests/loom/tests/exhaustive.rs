@@ -3,28 +3,22 @@
 //! Scenes of two threads are tried completely; of three with at most `KNOLL_PREEMPTIONS` (2) preemptions, a bound under
 //! which almost all known bugs of this kind show (Musuvathi, Qadeer 2007).
 
+#[macro_use]
+#[path = "../src/beneath.rs"]
+mod beneath;
 #[path = "../src/hosted.rs"]
 mod hosted;
 #[path = "../src/port.rs"]
 mod port;
 
-mod heap {
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum KnStatus {
-        DoubleFree,
-        Foreign,
-    }
-}
+use beneath::heap;
 
 /// Loom beneath the library.
 mod runtime {
-    use crate::hosted::world::World;
+    beneath!(loom);
     pub(crate) use loom::sync::Mutex;
     /// Each is some of loom's objects.
     pub(crate) const UNITS: usize = 8;
-    use std::cell::Cell;
-    use std::ffi::c_void;
-    use std::ptr::null_mut;
 
     pub(crate) mod atomic {
         use loom::sync::atomic::AtomicUsize as Looms;
@@ -60,43 +54,6 @@ mod runtime {
                 &self.0
             }
         }
-    }
-
-    loom::thread_local! {
-        static WORDS: [Cell<*mut c_void>; 2] = [Cell::new(null_mut()), Cell::new(null_mut())];
-    }
-
-    pub(crate) fn word(number: usize) -> *mut c_void {
-        WORDS.with(|own| own[number].get())
-    }
-
-    pub(crate) fn set_word(number: usize, word: *mut c_void) {
-        WORDS.with(|own| own[number].set(word));
-    }
-
-    // All of loom's threads run in one of the system's.
-    std::thread_local! {
-        static WORLD: Cell<*const World> = const { Cell::new(null_mut()) };
-    }
-
-    pub(crate) fn world() -> *const World {
-        WORLD.get()
-    }
-
-    pub(crate) fn set_world(world: *const World) {
-        WORLD.set(world);
-    }
-
-    pub(crate) struct Join(loom::thread::JoinHandle<()>);
-
-    impl Join {
-        pub(crate) fn join(self) {
-            self.0.join().expect("the thread's own assertions");
-        }
-    }
-
-    pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Join {
-        Join(loom::thread::spawn(work))
     }
 
     /// Memory whose accesses have to be ordered.

@@ -3,65 +3,22 @@
 //! Half of the schedules switch threads anywhere, half at a few places only (probabilistic concurrency testing:
 //! Burckhardt and others 2010).
 
+#[macro_use]
+#[path = "../src/beneath.rs"]
+mod beneath;
 #[path = "../src/hosted.rs"]
 mod hosted;
 #[path = "../src/port.rs"]
 mod port;
 
-mod heap {
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum KnStatus {
-        DoubleFree,
-        Foreign,
-    }
-}
+use beneath::heap;
 
 /// Shuttle beneath the library.
 mod runtime {
-    use crate::hosted::world::World;
+    beneath!(shuttle);
     pub(crate) use shuttle::sync::{atomic, Mutex};
-    use std::cell::Cell;
-    use std::ffi::c_void;
-    use std::ptr::null_mut;
 
     pub(crate) const UNITS: usize = 40;
-
-    shuttle::thread_local! {
-        static WORDS: [Cell<*mut c_void>; 2] = [Cell::new(null_mut()), Cell::new(null_mut())];
-    }
-
-    pub(crate) fn word(number: usize) -> *mut c_void {
-        WORDS.with(|own| own[number].get())
-    }
-
-    pub(crate) fn set_word(number: usize, word: *mut c_void) {
-        WORDS.with(|own| own[number].set(word));
-    }
-
-    // All of shuttle's threads run in one of the system's.
-    std::thread_local! {
-        static WORLD: Cell<*const World> = const { Cell::new(null_mut()) };
-    }
-
-    pub(crate) fn world() -> *const World {
-        WORLD.get()
-    }
-
-    pub(crate) fn set_world(world: *const World) {
-        WORLD.set(world);
-    }
-
-    pub(crate) struct Join(shuttle::thread::JoinHandle<()>);
-
-    impl Join {
-        pub(crate) fn join(self) {
-            self.0.join().expect("the thread's own assertions");
-        }
-    }
-
-    pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Join {
-        Join(shuttle::thread::spawn(work))
-    }
 
     /// One thread runs at a time, and sees all that was written.
     #[derive(Default)]

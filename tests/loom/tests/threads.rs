@@ -1,64 +1,23 @@
 //! Each scene in the system's threads, `KNOLL_ROUNDS` times; meant for Miri, which sees races and has its own
 //! schedule for each seed.
 
+#[macro_use]
+#[path = "../src/beneath.rs"]
+mod beneath;
 #[path = "../src/hosted.rs"]
 mod hosted;
 #[path = "../src/port.rs"]
 mod port;
 
-mod heap {
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum KnStatus {
-        DoubleFree,
-        Foreign,
-    }
-}
+use beneath::heap;
 
 /// The system beneath the library.
 mod runtime {
-    use crate::hosted::world::World;
-    use std::cell::{Cell, UnsafeCell};
-    use std::ffi::c_void;
-    use std::ptr::null_mut;
-    use std::sync::atomic::{AtomicPtr, Ordering};
+    beneath!(std);
+    use std::cell::UnsafeCell;
     pub(crate) use std::sync::{atomic, Mutex};
 
     pub(crate) const UNITS: usize = 40;
-
-    std::thread_local! {
-        static WORDS: [Cell<*mut c_void>; 2] = const { [Cell::new(null_mut()), Cell::new(null_mut())] };
-    }
-
-    pub(crate) fn word(number: usize) -> *mut c_void {
-        WORDS.with(|own| own[number].get())
-    }
-
-    pub(crate) fn set_word(number: usize, word: *mut c_void) {
-        WORDS.with(|own| own[number].set(word));
-    }
-
-    static WORLD: AtomicPtr<World> = AtomicPtr::new(null_mut());
-
-    pub(crate) fn world() -> *const World {
-        WORLD.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_world(world: *const World) {
-        WORLD.store(world.cast_mut(), Ordering::Relaxed);
-        (0..2).for_each(|number| set_word(number, null_mut()));
-    }
-
-    pub(crate) struct Join(std::thread::JoinHandle<()>);
-
-    impl Join {
-        pub(crate) fn join(self) {
-            self.0.join().expect("the thread's own assertions");
-        }
-    }
-
-    pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Join {
-        Join(std::thread::spawn(work))
-    }
 
     /// Plain memory, written: two writes that nothing orders are a race.
     #[derive(Default)]
