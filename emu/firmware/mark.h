@@ -32,7 +32,8 @@ enum {
     KNOLL_HARNESS_RESULT = 0x0C,       /* -> { name, value low, value high } */
     KNOLL_HARNESS_WATCH_ALLOW = 0x10,  /* -> { start, bytes } */
     KNOLL_HARNESS_WATCH_FORBID = 0x14, /* -> { start, bytes } */
-    KNOLL_HARNESS_INSTRUCTIONS = 0x18  /* read: low word; it latches the high word, at 0x1C */
+    KNOLL_HARNESS_INSTRUCTIONS = 0x18, /* read: low word; it latches the high word, at 0x1C */
+    KNOLL_HARNESS_END = 0x20           /* any word: closes the last BEGIN, for interpreters */
 };
 
 #if defined(__arm__)

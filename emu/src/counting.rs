@@ -93,6 +93,9 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
     let run = engine.get_data_mut();
     run.total = total;
     run.block = (address, size);
+    if let Some(profile) = run.profile.as_mut().filter(|_| run.meter.is_marking()) {
+        profile.add(address, entry.instructions());
+    }
     if run.sounding {
         let lowest = run.blocks.lowest_stack(address);
         run.meter.stack_at(stack.saturating_add_signed(lowest));

@@ -17,6 +17,7 @@ use crate::fault::FaultKind;
 use crate::machine::{stop, Engine, Stop};
 use crate::ports::{self, Message};
 use crate::semihosting::Memory;
+use crate::serial;
 use crate::single_step::{ReadCode, SingleSteps};
 use crate::watch::BadWrite;
 use crate::Options;
@@ -50,6 +51,25 @@ pub(crate) fn add(engine: &mut Engine, options: &Options, cpu: Cpu) -> Result<()
         Some(|engine: &mut Engine, offset: u64, _: usize| on_port_read(engine, offset as u32)),
         Some(|engine: &mut Engine, offset: u64, _: usize, value: u64| {
             on_port_write(engine, offset as u32, value as u32);
+        }),
+    )
+}
+
+/// Gives the machine a serial port.
+pub(crate) fn add_serial(engine: &mut Engine) -> Result<(), uc_error> {
+    engine.mmio_map(
+        u64::from(serial::BASE),
+        u64::from(serial::BYTES),
+        Some(|engine: &mut Engine, offset: u64, _: usize| {
+            let port = &mut engine.get_data_mut().serial;
+            let value = port.read(offset as u32);
+            if port.is_awaited() {
+                stop(engine, Stop::Waiting);
+            }
+            u64::from(value)
+        }),
+        Some(|engine: &mut Engine, offset: u64, _: usize, value: u64| {
+            engine.get_data_mut().serial.write(offset as u32, value as u32);
         }),
     )
 }
@@ -168,6 +188,7 @@ fn on_port_write(engine: &mut Engine, offset: u32, value: u32) {
     let run = engine.get_data_mut();
     match message {
         Message::Begin(id) => run.meter.begin(id, run.total),
+        Message::End => run.meter.end(run.total),
         Message::Call(id) => {
             run.next_call = Some(id);
             run.set_pace();

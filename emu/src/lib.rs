@@ -12,7 +12,8 @@
 //! | [`measure`], [`statistics`] | calls, marks and their figures |
 //! | [`watch`] | where Knoll may write |
 //! | [`fault`], [`backtrace`] | how a run ends, and who called whom |
-//! | [`report`] | tables and JSON |
+//! | [`report`], [`profile`] | tables and JSON; where the instructions go |
+//! | [`micropython`], [`serial`] | MicroPython's firmware: scripts, its tests, its figures |
 //!
 //! The built program contains Unicorn and so is under the GPL, version 2; see README.md.
 
@@ -27,9 +28,12 @@ mod hooks;
 pub mod image;
 pub mod machine;
 pub mod measure;
+pub mod micropython;
 pub mod ports;
+pub mod profile;
 pub mod report;
 pub mod semihosting;
+pub mod serial;
 pub mod single_step;
 pub mod statistics;
 pub mod symbols;
@@ -63,6 +67,10 @@ pub struct Options {
     pub input: Option<Vec<u8>>,
     /// Count each instruction by a hook of its own as well: slow, a check of the other way.
     pub single_step: bool,
+    /// Note each call of a measured function while a mark is open.
+    pub journal: bool,
+    /// Find out which blocks run how often while a mark is open: slow.
+    pub profile: bool,
 }
 
 /// Loads and runs a firmware.

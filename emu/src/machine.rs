@@ -27,11 +27,13 @@ use crate::files::{Files, Stream};
 use crate::hooks;
 use crate::image::Image;
 use crate::measure::{Meter, Subject};
+use crate::profile::Profile;
 use crate::semihosting::{Host, Memory, Outcome};
+use crate::serial::Serial;
 use crate::single_step::SingleSteps;
 use crate::watch::{acts_for_its_caller, is_knoll_function, BadWrite, Watch};
 use crate::Options;
-use anyhow::{anyhow, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -67,6 +69,8 @@ const NUMBERED: [RegisterARM; 16] = [
 /// Why the emulator was told to stop.
 pub(crate) enum Stop {
     Budget,
+    /// The firmware polls its serial port, which has nothing for it.
+    Waiting,
     Fault(FaultKind),
     BadWrite(BadWrite),
 }
@@ -102,12 +106,17 @@ pub struct Run {
     /// High word of the total, from when its low word was read.
     pub(crate) latched: u32,
     pub(crate) single_steps: SingleSteps,
+    /// The serial port, on a board that has one.
+    pub(crate) serial: Serial,
+    /// Which blocks ran how often, if that is asked for.
+    pub(crate) profile: Option<Profile>,
 }
 
 impl Run {
     /// Decides anew how long blocks may be counted the quick way.
     pub(crate) fn set_pace(&mut self) {
-        let slow = self.watching || self.sounding || self.stepping || self.next_call.is_some();
+        let slow =
+            self.watching || self.sounding || self.stepping || self.next_call.is_some() || self.profile.is_some();
         self.quick_until = if slow { 0 } else { self.budget };
     }
 }
@@ -142,6 +151,8 @@ pub struct Finished {
     pub watched: Option<u64>,
     /// Deepest stack in bytes, if it was looked for.
     pub deepest: Option<u32>,
+    /// Which blocks ran how often, if that was asked for.
+    pub profile: Option<Profile>,
 }
 
 fn text(stream: &Stream) -> String {
@@ -165,41 +176,81 @@ impl Memory for Engine<'_> {
     }
 }
 
-fn failed(what: &'static str) -> impl FnOnce(uc_error) -> anyhow::Error {
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(uc_error) -> anyhow::Error {
     move |error| anyhow!("the emulator refuses to {what}: {error:?}")
 }
 
 /// Runs a firmware to its end.
 pub fn run(image: Image, options: &Options) -> Result<Finished> {
-    let cpu = options.cpu.or(image.cpu).context("the file does not say which CPU it is for: give --cpu")?;
-    let image = Rc::new(image);
-    let (measured, excluded, run) = prepare(&image, options)?;
-    let mut engine = Unicorn::new_with_data(Arch::ARM, Mode::THUMB, run).map_err(failed("start"))?;
-    engine.ctl_set_cpu_model(cpu.model()).map_err(failed("be this CPU"))?;
-    map(&mut engine, &image).map_err(failed("map the firmware's memory"))?;
-    hooks::add(&mut engine, options, cpu).map_err(failed("be hooked"))?;
-    reset(&mut engine, &image, cpu).map_err(failed("be reset"))?;
+    let mut machine = Machine::new(image, options)?;
+    match machine.go_on()? {
+        Halt::End(end) => Ok(machine.finish(end, options)),
+        Halt::Waiting => bail!("this firmware has no serial port to wait at"),
+    }
+}
 
-    let end = run_to_end(&mut engine, image.entry)?;
-    let run = engine.get_data_mut();
-    let mut meter = std::mem::take(&mut run.meter);
-    meter.finish();
-    Ok(Finished {
-        end,
-        cpu,
-        instructions: run.total,
-        single_steps: std::mem::take(&mut run.single_steps),
-        measured,
-        excluded,
-        names: std::mem::take(&mut run.names),
-        results: std::mem::take(&mut run.results),
-        output: text(&run.host.files.output),
-        error: text(&run.host.files.error),
-        stack: image.stack.clone(),
-        watched: options.watch.then_some(run.watch.writes),
-        deepest: options.stack.then(|| image.stack.end.saturating_sub(meter.lowest)),
-        meter,
-    })
+/// Why a machine stands still.
+pub(crate) enum Halt {
+    /// It is over.
+    End(End),
+    /// It waits for input at its serial port, and can go on.
+    Waiting,
+}
+
+/// A machine after reset, or wherever it last came to a halt.
+pub(crate) struct Machine<'a> {
+    pub(crate) engine: Engine<'a>,
+    pub(crate) image: Rc<Image>,
+    cpu: Cpu,
+    measured: Vec<String>,
+    excluded: Vec<String>,
+    /// Where it goes on.
+    pub(crate) pc: u32,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine just reset.
+    pub(crate) fn new(image: Image, options: &Options) -> Result<Machine<'a>> {
+        let cpu = options.cpu.or(image.cpu).context("the file does not say which CPU it is for: give --cpu")?;
+        let image = Rc::new(image);
+        let (measured, excluded, run) = prepare(&image, options)?;
+        let mut engine = Unicorn::new_with_data(Arch::ARM, Mode::THUMB, run).map_err(failed("start"))?;
+        engine.ctl_set_cpu_model(cpu.model()).map_err(failed("be this CPU"))?;
+        map(&mut engine, &image).map_err(failed("map the firmware's memory"))?;
+        hooks::add(&mut engine, options, cpu).map_err(failed("be hooked"))?;
+        reset(&mut engine, &image, cpu).map_err(failed("be reset"))?;
+        let pc = image.entry;
+        Ok(Machine { engine, image, cpu, measured, excluded, pc })
+    }
+
+    /// Runs until it ends or waits.
+    pub(crate) fn go_on(&mut self) -> Result<Halt> {
+        run_until_halt(&mut self.engine, &mut self.pc)
+    }
+
+    /// All that was found out.
+    pub(crate) fn finish(mut self, end: End, options: &Options) -> Finished {
+        let run = self.engine.get_data_mut();
+        let mut meter = std::mem::take(&mut run.meter);
+        meter.abandon_all();
+        Finished {
+            end,
+            cpu: self.cpu,
+            instructions: run.total,
+            single_steps: std::mem::take(&mut run.single_steps),
+            measured: self.measured,
+            excluded: self.excluded,
+            names: std::mem::take(&mut run.names),
+            results: std::mem::take(&mut run.results),
+            output: text(&run.host.files.output),
+            error: text(&run.host.files.error),
+            stack: self.image.stack.clone(),
+            watched: options.watch.then_some(run.watch.writes),
+            deepest: options.stack.then(|| self.image.stack.end.saturating_sub(meter.lowest)),
+            meter,
+            profile: run.profile.take(),
+        }
+    }
 }
 
 /// Symbols to measure and to leave out, and the state a run starts with.
@@ -281,7 +332,10 @@ fn prepare(image: &Rc<Image>, options: &Options) -> Result<(Vec<String>, Vec<Str
         paused: false,
         latched: 0,
         single_steps: SingleSteps::default(),
+        serial: Serial::default(),
+        profile: options.profile.then(Profile::default),
     };
+    run.meter.journal = options.journal.then(Vec::new);
     run.set_pace();
     Ok((measured, excluded, run))
 }
@@ -324,28 +378,31 @@ pub(crate) fn stop(engine: &mut Engine, why: Stop) {
     let _ = engine.emu_stop();
 }
 
-/// Runs from an address, doing semihosting calls as they come, until it is over.
-fn run_to_end(engine: &mut Engine, entry: u32) -> Result<End> {
-    let mut pc = entry;
+/// Runs from an address, doing semihosting calls as they come, until it is over or waits; `pc` is then where to go on.
+fn run_until_halt(engine: &mut Engine, pc: &mut u32) -> Result<Halt> {
     loop {
-        let answer = engine.emu_start(u64::from(pc) | 1, u64::from(u32::MAX), 0, 0);
+        let answer = engine.emu_start(u64::from(*pc) | 1, u64::from(u32::MAX), 0, 0);
         let run = engine.get_data_mut();
         let paused = std::mem::take(&mut run.paused);
         let stopped = match run.stop.take() {
+            Some((Stop::Waiting, ..)) => {
+                *pc = registers(engine).0[15];
+                return Ok(Halt::Waiting);
+            }
             Some(stopped) => stopped,
             None => {
                 let (registers, xpsr) = registers(engine);
                 if paused {
-                    pc = registers[15].wrapping_add(2);
+                    *pc = registers[15].wrapping_add(2);
                     match semihosting_call(engine, registers[0], registers[1])? {
-                        Some(status) => return Ok(End::Exit(status)),
+                        Some(status) => return Ok(Halt::End(End::Exit(status))),
                         None => continue,
                     }
                 }
                 (unasked_stop(answer, &registers, xpsr)?, registers, xpsr)
             }
         };
-        return Ok(end_of(engine, stopped));
+        return Ok(Halt::End(end_of(engine, stopped)));
     }
 }
 
@@ -387,6 +444,8 @@ fn end_of(engine: &mut Engine, (why, registers, xpsr): (Stop, Registers, u32)) -
     let state =
         State { registers, xpsr, backtrace: backtrace(&image, &registers, &mut |address| engine.word(address)) };
     match why {
+        // A machine that waits has not ended; were it to, it would be for want of input.
+        Stop::Waiting => End::Fault(FaultKind::Asleep, state),
         Stop::Budget => End::Budget(engine.get_data().budget, state),
         Stop::Fault(kind) => End::Fault(kind, state),
         Stop::BadWrite(write) => End::BadWrite(write, state),

@@ -8,10 +8,13 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use knoll_emu::cpu::Cpu;
 use knoll_emu::fault::STATUS_HARNESS;
+use knoll_emu::micropython::figures::{self, Task};
+use knoll_emu::micropython::terminal;
 use knoll_emu::report::Report;
 use knoll_emu::Options;
+use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Instant;
 
@@ -30,6 +33,55 @@ enum Command {
     /// Exit status: the firmware's own; 120 after a fault, 121 after a bad write (--watch),
     /// 124 when the budget is used up, 125 when it could not be run at all.
     Run(RunArguments),
+    /// Run scripts on MicroPython's firmware (port qemu, MPS2-AN385) and say what their marks cost.
+    Mpy(MpyArguments),
+    /// MicroPython's firmware with its serial port on standard input and output.
+    ///
+    /// For run-tests.py: `-t exec:"knoll-emu mpy-serve FIRMWARE"`. It ends with its input, or when the firmware
+    /// exits; after a bad end it boots again and goes on, and the exit status is that of the first bad end.
+    MpyServe(ServeArguments),
+}
+
+#[derive(Args)]
+struct MpyArguments {
+    /// MicroPython's firmware.elf.
+    firmware: PathBuf,
+    /// Scripts, run one after the other on one machine: globals stay.
+    #[arg(required = true)]
+    scripts: Vec<PathBuf>,
+    /// Stop a script at so many instructions.
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "4G")]
+    budget: u64,
+    /// Fail if Knoll writes outside MicroPython's heap and the stack.
+    #[arg(long)]
+    watch: bool,
+    /// Say which functions and blocks the instructions between marks are in: slow.
+    #[arg(long)]
+    profile: bool,
+    /// Count marks alone, nothing of the collector's.
+    #[arg(long)]
+    plain: bool,
+    /// Write the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print the scripts' output and no figures.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct ServeArguments {
+    /// MicroPython's firmware.elf.
+    firmware: PathBuf,
+    /// Fail if Knoll writes outside MicroPython's heap and the stack.
+    #[arg(long)]
+    watch: bool,
+    /// Stop the machine after so many instructions without input.
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "4G")]
+    budget: u64,
+    /// At the end say on standard error how many instructions ran.
+    #[arg(long)]
+    count: bool,
 }
 
 #[derive(Args)]
@@ -80,6 +132,12 @@ fn parse_count(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| format!("'{text}' is too large"))
 }
 
+fn write_json(path: &Path, what: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(what)?;
+    text.push('\n');
+    std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+}
+
 fn run(arguments: RunArguments) -> Result<i32> {
     let name = arguments.firmware.display().to_string();
     let mut argv = vec![name.clone()];
@@ -105,15 +163,38 @@ fn run(arguments: RunArguments) -> Result<i32> {
         eprint!("{}", report.text(finished.end.state()));
     }
     if let Some(path) = arguments.json {
-        let mut text = serde_json::to_string_pretty(&report)?;
-        text.push('\n');
-        std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
+        write_json(&path, &report)?;
     }
     Ok(report.status)
 }
 
+fn run_scripts(arguments: MpyArguments) -> Result<i32> {
+    let MpyArguments { firmware, scripts, budget, watch, profile, plain, json, quiet } = arguments;
+    let figures = figures::measure(&Task { firmware, scripts, budget, watch, profile, plain })?;
+    print!("{}", figures.output);
+    std::io::stdout().flush().ok();
+    if !quiet {
+        eprint!("{}", figures.text());
+    }
+    if let Some(path) = json {
+        write_json(&path, &figures)?;
+    }
+    Ok(0)
+}
+
+fn serve(arguments: ServeArguments) -> Result<i32> {
+    let session = terminal::serve(&arguments.firmware, arguments.watch, arguments.budget)?;
+    if arguments.count {
+        eprintln!("instructions: {}", session.instructions);
+    }
+    if arguments.watch {
+        eprintln!("stores by Knoll: {}", session.watched);
+    }
+    Ok(session.status)
+}
+
 fn main() {
-    let Command::Run(arguments) = match CommandLine::try_parse() {
+    let command = match CommandLine::try_parse() {
         Ok(line) => line.command,
         Err(error) => {
             // --help and --version come here too, and are no failure.
@@ -122,7 +203,12 @@ fn main() {
             exit(status);
         }
     };
-    match run(arguments) {
+    let done = match command {
+        Command::Run(arguments) => run(arguments),
+        Command::Mpy(arguments) => run_scripts(arguments),
+        Command::MpyServe(arguments) => serve(arguments),
+    };
+    match done {
         Ok(status) => exit(status),
         Err(error) => {
             eprintln!("knoll-emu: {error:#}");

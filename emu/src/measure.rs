@@ -115,9 +115,24 @@ impl Measured {
     }
 }
 
+/// A call that the journal noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The innermost mark that was open when it returned.
+    pub mark: u32,
+    /// The measured or excluded symbol.
+    pub subject: Subject,
+    /// r0, r1 and r2 when it was made.
+    pub arguments: [u32; 3],
+    /// Its instructions, callees included; excluded ones only in an excluded symbol's.
+    pub instructions: u64,
+}
+
 /// All measuring of one run.
 #[derive(Default)]
 pub struct Meter {
+    /// Each call of a measured or excluded symbol that returned while a mark was open, if that is asked for.
+    pub journal: Option<Vec<Noted>>,
     frames: Vec<Frame>,
     open: Vec<OpenMark>,
     /// By index of measured symbol.
@@ -214,17 +229,26 @@ impl Meter {
         match frame.subject {
             Subject::Symbol(index) => {
                 self.symbols[index].add(whole - excluded, excluded, stack, frame.arguments);
+                self.note(frame, whole - excluded);
             }
             Subject::Call(id) => {
                 self.marks.entry(id).or_default().add(whole - excluded, excluded, stack, frame.arguments)
             }
             Subject::Excluded(index) => {
                 self.excluded_symbols[index].add(whole, 0, stack, frame.arguments);
+                self.note(frame, whole);
                 self.excluded_depth -= 1;
                 if self.excluded_depth == 0 {
                     self.excluded += whole;
                 }
             }
+        }
+    }
+
+    fn note(&mut self, frame: &Frame, instructions: u64) {
+        if let (Some(journal), Some(mark)) = (&mut self.journal, self.open.last()) {
+            let (subject, arguments) = (frame.subject, frame.arguments);
+            journal.push(Noted { mark: mark.id, subject, arguments, instructions });
         }
     }
 
@@ -257,6 +281,11 @@ impl Meter {
         }
     }
 
+    /// Whether a mark is open.
+    pub fn is_marking(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// `KNOLL_MARK_BEGIN`: counting starts at this total.
     pub fn begin(&mut self, id: u32, total: u64) {
         self.open.push(OpenMark { id, start: total, excluded: self.excluded });
@@ -273,8 +302,8 @@ impl Meter {
         measured.add(total - mark.start - excluded, excluded, 0, [0; 3]);
     }
 
-    /// The run is over: what is still open never returned.
-    pub fn finish(&mut self) {
+    /// The run is over, or goes on elsewhere: what is still open never returned.
+    pub fn abandon_all(&mut self) {
         while let Some(frame) = self.frames.pop() {
             self.abandon(&frame);
         }
@@ -334,7 +363,7 @@ mod tests {
         call(&mut meter, FIRST, 0, 0x10, 1000);
         meter.arrive(0x10, 10, 900);
         assert_eq!(meter.symbols[0].measurement().instructions.count, 0);
-        meter.finish();
+        meter.abandon_all();
         assert_eq!(meter.symbols[0].measurement().abandoned, 1);
     }
 
@@ -374,7 +403,7 @@ mod tests {
         meter.end(40);
         meter.end(50);
         meter.begin(3, 60);
-        meter.finish();
+        meter.abandon_all();
         assert_eq!(meter.marks[&1].measurement().instructions.total, 30);
         assert_eq!(meter.marks[&2].measurement().instructions.total, 5);
         assert_eq!(meter.marks[&3].measurement().abandoned, 1);

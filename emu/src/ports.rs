@@ -25,12 +25,16 @@ pub const WATCH_ALLOW: u32 = 0x10;
 pub const WATCH_FORBID: u32 = 0x14;
 /// `KNOLL_HARNESS_INSTRUCTIONS`: reading gives the total's low word.
 pub const INSTRUCTIONS: u32 = 0x18;
+/// `KNOLL_HARNESS_END`: closes the last BEGIN, for programs that can store but not choose their instructions.
+pub const END: u32 = 0x20;
 
 /// What a firmware said by a store to a port.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     /// `KNOLL_MARK_BEGIN`.
     Begin(u32),
+    /// `KNOLL_HARNESS_END`.
+    End,
     /// `KNOLL_MARK_CALL`.
     Call(u32),
     /// `knoll_mark_name`.
@@ -53,6 +57,7 @@ impl Message {
         let mut word = |index: u32| memory.word(value.wrapping_add(4 * index));
         Some(match offset {
             BEGIN => Message::Begin(value),
+            END => Message::End,
             CALL => Message::Call(value),
             NAME => {
                 let (id, text) = (word(0)?, word(1)?);

@@ -6,7 +6,8 @@
 //!   a callback that Knoll calls writes on its own account. A helper that lies in libknoll*.a
 //!   but is called by somebody else acts for that caller too.
 //! - Knoll's code is what the linker script put into `.knoll_text` (the members of
-//!   libknoll*.a) and every function whose name starts with `kn_` or `GC_`.
+//!   libknoll*.a) and every function whose name starts with `kn_` or `GC_`, or that lies in the
+//!   Rust crate `knoll`.
 //! - The first store outside stops the run and is shown with a backtrace.
 //!
 //! Costs: a binary search for each store made by Knoll.
@@ -44,7 +45,7 @@ pub fn acts_for_its_caller(name: &str) -> bool {
 
 /// Whether a function is Knoll's by its name.
 pub fn is_knoll_function(name: &str) -> bool {
-    name.starts_with("kn_") || name.starts_with("GC_")
+    ["kn_", "GC_", "knoll::", "<knoll::"].iter().any(|start| name.starts_with(start))
 }
 
 impl Watch {

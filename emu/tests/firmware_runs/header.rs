@@ -45,6 +45,7 @@ fn ports_are_those_of_the_header() {
         ("WATCH_ALLOW", ports::WATCH_ALLOW),
         ("WATCH_FORBID", ports::WATCH_FORBID),
         ("INSTRUCTIONS", ports::INSTRUCTIONS),
+        ("END", ports::END),
     ];
     for (name, offset) in expected {
         let line = format!("KNOLL_HARNESS_{name} = 0x{offset:02X}");
