@@ -1,0 +1,3 @@
+from core import strings, workflow
+from core.ui.layouts import screen
+from apps.common import confirm

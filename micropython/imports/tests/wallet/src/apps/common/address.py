@@ -1,0 +1,2 @@
+from apps.common.paths import check
+from core import log

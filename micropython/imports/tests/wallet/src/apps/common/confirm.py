@@ -1,0 +1,5 @@
+from core.ui.layouts import screen
+
+
+def confirm(text):
+    return screen

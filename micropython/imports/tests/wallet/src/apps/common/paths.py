@@ -1,0 +1,3 @@
+from apps.common.confirm import confirm
+
+check = confirm

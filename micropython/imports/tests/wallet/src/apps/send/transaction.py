@@ -1,0 +1,1 @@
+from apps import send

@@ -1,0 +1,3 @@
+import hardware as config
+
+from . import utils

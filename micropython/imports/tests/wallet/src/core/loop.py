@@ -1,0 +1,3 @@
+from hardware import random
+
+queue = []

@@ -1,0 +1,5 @@
+"""Words."""
+
+
+def plural(word):
+    return word + "s"

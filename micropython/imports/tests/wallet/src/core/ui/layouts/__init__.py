@@ -1,0 +1,3 @@
+from core.ui.layouts import widgets
+
+screen = widgets.Button

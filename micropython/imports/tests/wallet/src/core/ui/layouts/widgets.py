@@ -1,0 +1,6 @@
+class Button:
+    def draw(self):
+        pass
+
+    def touched(self, x, y):
+        pass

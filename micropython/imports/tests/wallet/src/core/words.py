@@ -1,0 +1,3 @@
+from core import loop
+
+WORDS = ("abandon", "ability")

@@ -1,0 +1,3 @@
+from core.loop import queue
+
+tasks = {}

@@ -1,0 +1,2 @@
+from core import utils
+import apps.base

@@ -1,0 +1,1 @@
+from storage.cache_common import SessionlessCache
