@@ -133,10 +133,11 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "features",
-            what: "the model test with all checks, without any, with one block layout alone, with arenas or counted cells alone",
+            what: "the model test with all checks, without any, hardened, with one block layout alone, with arenas or counted cells alone",
             commands: vec![
                 with("test --quiet -p libknoll --lib --test model --test arena_model --test hosted --test hosted_model --features checks-full"),
                 with("test --quiet -p libknoll --lib --test model --test arena_model --test hosted --test hosted_model --features checks-none"),
+                with("test --quiet -p libknoll --test hosted --features hardened"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-map"),
                 with("test --quiet -p libknoll --lib --test model --no-default-features --features layout-compact"),
                 with("test --quiet -p libknoll --lib --test model --test arena_model --no-default-features --features layout-wide,small-code"),

@@ -328,7 +328,7 @@ pub(super) unsafe fn clear(index: usize) {
 }
 
 /// The process ends: looks for what was not noticed, as far as other threads let it.
-#[cfg(feature = "hardened")]
+#[cfg(all(feature = "hardened", feature = "shared", target_os = "linux"))]
 pub(super) fn at_exit() {
     let alone = port::alone();
     let mut wrong = None;
@@ -347,7 +347,7 @@ pub(super) fn at_exit() {
 
 /// # Safety
 /// A block of a page; if `alone` nobody uses the heap meanwhile.
-#[cfg(feature = "hardened")]
+#[cfg(all(feature = "hardened", feature = "shared", target_os = "linux"))]
 unsafe fn look(block: Block, used: bool, alone: bool) -> Option<Wrong> {
     if !alone {
         return (!block.has_tail()).then_some(Wrong::Behind);

@@ -220,7 +220,7 @@ impl Block {
     ///
     /// # Safety
     /// Memory of the heap; nobody takes it meanwhile.
-    #[cfg(any(feature = "hardened", test))]
+    #[cfg(any(all(feature = "hardened", feature = "shared", target_os = "linux"), test))]
     pub(super) unsafe fn is_untouched(self) -> bool {
         let (key, word) = (self.key(), self.load());
         // SAFETY: the caller's word.
@@ -228,7 +228,7 @@ impl Block {
     }
 
     /// What can be said of a block while other threads use the heap: false if its last word was written.
-    #[cfg(any(feature = "hardened", test))]
+    #[cfg(any(all(feature = "hardened", feature = "shared", target_os = "linux"), test))]
     pub(super) fn has_tail(self) -> bool {
         let word = self.load();
         word == 0 || (word ^ self.key()) & FIXED == 0
