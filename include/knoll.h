@@ -131,6 +131,28 @@
 /** A block's state in `KnBlock`: used. */
 #define KN_BLOCK_USED 1
 
+/** kn_traced_alloc: `finalise` is told once of the block when it is found dead. */
+#define KN_FINALISE 1
+
+/** kn_traced_alloc: the block holds no pointers and is never looked into. */
+#define KN_NO_SCAN 2
+
+/** kn_traced_alloc: the block is placed at the bottom also inside a scope. */
+#define KN_LONG_LIVED 4
+
+/**
+ * KnTracedConfig: a pointer into the inside of a block holds it too, not only one to its start.
+ */
+#define KN_TRACED_INTERIOR 1
+
+/**
+ * KnTracedConfig: `collect` is called at every allocation, to find roots that the program forgot.
+ */
+#define KN_TRACED_STRESS 2
+
+/** How many pins a report names. */
+#define KN_TRACED_PINS 4
+
 /**
  * The outcome of a call that can fail for more than one reason.
  *
@@ -217,6 +239,9 @@ typedef struct KnArena KnArena;
  * The fields behind it (tally, bitmap, bin heads) depend on the region's layout.
  */
 typedef struct KnHeap KnHeap;
+
+/** A heap of traced memory. */
+typedef struct KnTraced KnTraced;
 
 /**
  * What GC_visit is to do with a slot; made by the library for the time of one trace callback.
@@ -612,6 +637,113 @@ typedef struct KnTentative {
   /** The library's. */
   size_t order;
 } KnTentative;
+
+/**
+ * Told that memory is short, or that the threshold is reached: collects, with the program's own roots.
+ */
+typedef void (*KnTracedCollectFn)(void *context);
+
+/** Told of a dead block that was allocated with KN_FINALISE. */
+typedef void (*KnTracedFinaliseFn)(void *context, void *block);
+
+/** Marks the words of a block that are pointers, by kn_traced_mark. */
+typedef void (*KnTracedTraceFn)(void *context, void *block, size_t size);
+
+/** Used blocks that stand side by side between two free runs. */
+typedef struct KnTracedPin {
+  /** The first of them. */
+  const void *start;
+  /** Their bytes. */
+  size_t size;
+  /** Bytes of the smaller of the two: they keep so many from joining a larger free run. */
+  size_t harm;
+} KnTracedPin;
+
+/** Why an allocation failed. It lies on the stack: it is valid during the call. */
+typedef struct KnTracedShort {
+  /** Bytes asked for. */
+  size_t request;
+  /** Free bytes, in all areas. */
+  size_t free;
+  /** Bytes of the largest free run. */
+  size_t largest;
+  /** The flags of the allocation. */
+  uint32_t flags;
+  /** How many of `pins` are told. */
+  uint32_t pin_count;
+  /** What stands between free runs, the most harmful first. */
+  KnTracedPin pins[KN_TRACED_PINS];
+} KnTracedShort;
+
+/** Told of an allocation that failed. */
+typedef void (*KnTracedShortFn)(void *context, const KnTracedShort *report);
+
+/** How a traced heap is to be; all zero, or a NULL pointer to it, asks for the defaults. */
+typedef struct KnTracedConfig {
+  /** Bytes of a granule, in which blocks are measured: 8, 16 or 32; 0: 16. */
+  uint32_t granule;
+  /** KN_TRACED_INTERIOR, KN_TRACED_STRESS. */
+  uint32_t flags;
+  /**
+   * Granules swept at a time, when memory is wanted; 0: kn_traced_collect_end sweeps everything.
+   */
+  uint32_t slice;
+  /** Zero. */
+  uint32_t reserved;
+  /** Bytes allocated since the last collection at which `collect` is called; 0: never. */
+  size_t threshold;
+  /**
+   * Collects, called from kn_traced_alloc and kn_traced_realloc; NULL: they answer NULL when memory is short.
+   */
+  KnTracedCollectFn collect;
+  /** Told of dead blocks; may free blocks, gets no memory, and may jump away. */
+  KnTracedFinaliseFn finalise;
+  /** Precise marking; NULL: every word of a block may be a pointer. */
+  KnTracedTraceFn trace;
+  /** Told of an allocation that failed though memory was collected; NULL: nobody. */
+  KnTracedShortFn on_short;
+  /** Given to all of them. */
+  void *context;
+} KnTracedConfig;
+
+/**
+ * The numbers of a traced heap, in bytes where nothing else is said. Blocks count in whole granules.
+ */
+typedef struct KnTracedStats {
+  /** What blocks can use: `used + free`. */
+  size_t total;
+  /** What blocks take, dead ones that are not yet swept included. */
+  size_t used;
+  /** What no block takes. */
+  size_t free;
+  /** The largest free run. */
+  size_t largest_free;
+  /** The largest block. */
+  size_t largest_block;
+  /** How many blocks there are; of them one granule large, and two. */
+  size_t blocks;
+  /** Blocks of one granule. */
+  size_t one_granule;
+  /** Blocks of two granules. */
+  size_t two_granules;
+  /** Blocks whose finaliser is still to run. */
+  size_t finalisers;
+  /** Allocated since the last collection; counted only while a threshold is set. */
+  size_t since_collection;
+  /** What the sweep has still to look at. */
+  size_t unswept;
+  /** Collections ended since the heap was made. */
+  size_t collections;
+  /** How many areas the heap has. */
+  size_t areas;
+  /** Scopes open. */
+  size_t scopes;
+  /** Bytes of a granule of the first area. */
+  size_t granule;
+} KnTracedStats;
+
+/** Told of a block, and the word in it that holds an address; false stops. */
+typedef bool (*KnHolderFn)(void *context, const void *holder, const void *slot);
 
 /** A heap's numbers, in bytes where nothing else is said. */
 typedef struct KnHeapStats {
@@ -1848,6 +1980,247 @@ void kn_resident_free(KnHeap *heap, void *block);
  * Ownership: none; allocates nothing, needs 1 KB of stack. Threads: exclusive; the calling thread's cells.
  */
 KnStatus kn_resident_check(KnHeap *heap, KnWriteFn write, void *context);
+
+/* ==============================================================================================
+ * Traced: memory that goes by itself when no root reaches it, by mark and sweep.
+ *
+ * For runtimes whose values refer to each other freely. A collection is three steps of the program's:
+ * kn_traced_collect_start; kn_traced_mark with its roots, as often as it likes (its globals, its stack, the
+ * registers: any words may be given); kn_traced_collect_end, which runs finalisers and frees what is dead.
+ * Blocks have nothing in front of them and are multiples of a granule (8, 16 or 32 bytes), at multiples of it.
+ *
+ * While a workflow runs (kn_traced_scope_begin … kn_traced_scope_end) blocks are placed at the top, and what is
+ * allocated with KN_LONG_LIVED, between kn_traced_lasting_begin and kn_traced_lasting_end, or by resizing what
+ * is long-lived, at the bottom. So what outlives the workflow does not stand in the middle of free memory. That
+ * concerns places only: nothing is freed by leaving a scope.
+ *
+ * A traced heap belongs to one thread or interrupt at a time: the program locks. Callbacks find it consistent,
+ * may use it as is said at each, and may jump away. Errors are told to the error hook (kn_on_error).
+ * Source: McCarthy's mark and sweep; MicroPython's collector for the contract; see docs/traced.md.
+ * =========================================================================================== */
+
+/**
+ * Makes a traced heap in memory of the program's.
+ *
+ * Returns the heap, which lies in `mem` with all its records (600 bytes on 32-bit targets, 1100 on 64-bit ones, and
+ * three bits for each granule); NULL iff `mem` is NULL or `bytes` too few for one granule, or the configuration
+ * has unknown flags or a granule that is not 8, 16 or 32. `config` may be NULL; it is copied.
+ * Cost: O(bytes / 512) to clear the bits. Ownership: to forget the heap is to reuse the memory; finalisers
+ * have run if a collection without roots came before. Threads: any; the heap is new.
+ */
+KnTraced *kn_traced_create(void *mem, size_t bytes, const KnTracedConfig *config);
+
+/**
+ * Adds an area of memory, with granules of its own size; 0: as the heap's. Areas are tried in their order, so slow
+ * memory is added last.
+ *
+ * Returns KN_OK; KN_E_INVALID iff a pointer is NULL or the granule is not 8, 16 or 32; KN_E_NO_MEMORY iff the area
+ * is too small for one granule and its records; KN_E_ORDER iff a collection is under way.
+ * Cost: O(bytes / 512). Ownership: the memory is the heap's as long as that is used. Threads: exclusive.
+ */
+KnStatus kn_traced_add_area(KnTraced *heap, void *mem, size_t bytes, uint32_t granule);
+
+/**
+ * Allocates a block of `size` bytes, rounded up to granules and zeroed as a whole. `flags`: KN_FINALISE, KN_NO_SCAN,
+ * KN_LONG_LIVED.
+ *
+ * Returns the block; NULL iff `heap` is NULL or `size` 0, the heap is locked, a collection is under way (so also
+ * in a finaliser), or there is no room. If there is none, or the threshold is reached, `collect` is called once;
+ * if there is none after it, `on_short` is told. A block with KN_FINALISE has at least two granules.
+ * Cost: up to 4 granules O(1) as a rule, some 45 instructions on Cortex-M3 for one; else a few for each 32 granules
+ * (64 on 64-bit targets) to the place; and what `collect` takes. Ownership: the block lives as long as collections
+ * reach it, or until kn_traced_free. Threads: exclusive; not from interrupts that may interrupt the heap's user.
+ */
+void *kn_traced_alloc(KnTraced *heap, size_t size, uint32_t flags);
+
+/**
+ * Frees a block now; its finaliser is not told.
+ *
+ * Does nothing for NULL, while the heap is locked, and while a collection marks; in a finaliser it works, for
+ * dead and live blocks. What is no block is told to the error hook, KN_E_DOUBLE_FREE if that memory is free, else
+ * KN_E_FOREIGN, and nothing changes.
+ * Cost: 60 to 100 instructions on Cortex-M3, and a few for each 32 granules. Threads: exclusive.
+ */
+void kn_traced_free(KnTraced *heap, void *block);
+
+/**
+ * Resizes a block, in place both ways where there is room; else, if `allow_move`, by moving it.
+ *
+ * Returns the block, perhaps elsewhere; NULL iff there is no room (then the block is as it was; if it may move,
+ * `collect` and `on_short` are called as for kn_traced_alloc), `size` is 0 (then it is freed), or it is no block
+ * (told to the error hook). A NULL `block` allocates one without flags. Shrinking never fails and never moves.
+ * Flags are kept, what is new is zeroed, and what is long-lived stays at the bottom.
+ * Cost: as kn_traced_free in place; else that of allocating, copying and freeing. Ownership and threads: as
+ * kn_traced_alloc; a block that moved is not used at its old place.
+ */
+void *kn_traced_realloc(KnTraced *heap, void *block, size_t size, bool allow_move);
+
+/**
+ * Bytes of a live block, in whole granules; 0 iff `block` is not the start of one. Any pointer may be asked about.
+ *
+ * Cost: some 20 instructions, and a few for each 32 granules. Threads: exclusive.
+ */
+size_t kn_traced_size(KnTraced *heap, const void *block);
+
+/**
+ * KN_FINALISE (until its finaliser has run) and KN_NO_SCAN of a live block; 0 also if it is none.
+ *
+ * Cost: some 20 instructions. Threads: exclusive.
+ */
+uint32_t kn_traced_flags(KnTraced *heap, const void *block);
+
+/**
+ * From now on the block holds no pointers and is not looked into, as if allocated with KN_NO_SCAN.
+ *
+ * Returns whether it is a live block. Cost: some 20 instructions. Threads: exclusive.
+ */
+bool kn_traced_no_scan(KnTraced *heap, const void *block);
+
+/**
+ * Begins a collection. It begins anew, too, after a callback of a collection that jumped away.
+ *
+ * Until its end nothing can be allocated, and freed by finalisers only. Inside a callback of the collection it is
+ * told to the error hook (KN_E_ORDER) and does nothing.
+ * Cost: O(1); after sliced sweeps that are not done 4 instructions for each 32 granules. Threads: exclusive.
+ */
+void kn_traced_collect_start(KnTraced *heap);
+
+/**
+ * Marks what `count` words refer to, and all that is reachable from there, before it returns. Words that are no
+ * address of a block are ignored.
+ *
+ * Outside of a collection, or in its finalisers, it is told to the error hook (KN_E_ORDER) and does nothing. The
+ * `trace` callback calls it for the words of the block that it is told of.
+ * Cost: on Cortex-M3 some 6 instructions a word and 50 to 70 a block; each block is looked into once; no memory but
+ * 200 bytes of stack. Threads: exclusive.
+ */
+void kn_traced_mark(KnTraced *heap, void *const *words, size_t count);
+
+/**
+ * Whether the block is marked, for weak references; outside of a collection: whether it is alive.
+ *
+ * Cost: some 15 instructions. Threads: exclusive.
+ */
+bool kn_traced_is_marked(KnTraced *heap, const void *block);
+
+/**
+ * Ends a collection: runs the finalisers of what is dead, then frees it, at once or (`slice`) when memory is wanted.
+ *
+ * All dead blocks are intact while finalisers run. A finaliser may free blocks; it gets no memory; it may jump away:
+ * then call this again to go on with the next one. Without a collection under way, and inside its callbacks, it is
+ * told to the error hook (KN_E_ORDER) and does nothing.
+ * Cost: on Cortex-M3 20 instructions for each 32 granules, or for those of two slices; 10 more if there are finalisers
+ * to run. Threads: exclusive.
+ */
+void kn_traced_collect_end(KnTraced *heap);
+
+/**
+ * Sweeps `granules` granules more (rounded up to 32, or 64), for programs that have time now.
+ *
+ * Returns whether nothing is left to sweep. Cost: 20 instructions on Cortex-M3 for each 32 granules. Threads: exclusive.
+ */
+bool kn_traced_step(KnTraced *heap, size_t granules);
+
+/**
+ * Locks the heap: nothing is allocated, freed or resized until as many kn_traced_unlock. Cost: O(1). Threads: exclusive.
+ */
+void kn_traced_lock(KnTraced *heap);
+
+/**
+ * Takes one lock off; if there is none the error hook is told (KN_E_ORDER). Cost: O(1). Threads: exclusive.
+ */
+void kn_traced_unlock(KnTraced *heap);
+
+/**
+ * Whether nothing can be allocated: the heap is locked, or a collection is under way. Cost: O(1). Threads: exclusive.
+ */
+bool kn_traced_is_locked(KnTraced *heap);
+
+/**
+ * A workflow begins, perhaps inside another: blocks are transient from now on. Cost: O(areas). Threads: exclusive.
+ */
+void kn_traced_scope_begin(KnTraced *heap);
+
+/**
+ * A workflow ends. Nothing is freed by that: collect to see how little it left. If none is open the error hook is
+ * told (KN_E_ORDER). Cost: O(areas). Threads: exclusive.
+ */
+void kn_traced_scope_end(KnTraced *heap);
+
+/**
+ * From now on blocks are long-lived, whatever scope is open; nests. Cost: O(1). Threads: exclusive.
+ */
+void kn_traced_lasting_begin(KnTraced *heap);
+
+/**
+ * Ends the innermost kn_traced_lasting_begin; if there is none the error hook is told (KN_E_ORDER). Cost: O(1).
+ * Threads: exclusive.
+ */
+void kn_traced_lasting_end(KnTraced *heap);
+
+/**
+ * Whether the address lies where the open scope's blocks do; false if none is open.
+ *
+ * Cost: some 10 instructions. Threads: exclusive.
+ */
+bool kn_traced_is_transient(KnTraced *heap, const void *block);
+
+/**
+ * Sets the bytes allocated since the last collection after which an allocation calls `collect`; 0: never. Counting
+ * begins anew.
+ *
+ * Returns KN_OK; KN_E_INVALID iff `heap` is NULL. Cost: O(1); with a threshold no allocation takes the short
+ * way, some 60 instructions more each on Cortex-M3. Threads: exclusive.
+ */
+KnStatus kn_traced_set_threshold(KnTraced *heap, size_t bytes);
+
+/**
+ * Writes the heap's numbers to `out`.
+ *
+ * Returns KN_OK; KN_E_INVALID iff a pointer is NULL; KN_E_ORDER while a collection marks; KN_E_CORRUPT iff a record
+ * is contradictory. Cost: O(blocks). Threads: exclusive.
+ */
+KnStatus kn_traced_stats(KnTraced *heap, KnTracedStats *out);
+
+/**
+ * Verifies every record: bits, hints, finalisers, fences.
+ *
+ * Returns KN_OK; KN_E_CORRUPT iff they contradict each other; KN_E_ORDER while a collection marks; KN_E_INVALID iff
+ * `heap` is NULL. Cost: O(blocks). Threads: exclusive.
+ */
+KN_NODISCARD KnStatus kn_traced_check(KnTraced *heap);
+
+/**
+ * Shows every block (dead ones that are not yet swept, too) and free run to `visit`, in order of address, area by
+ * area.
+ *
+ * Returns KN_OK, also when `visit` stopped the walk; KN_E_INVALID iff a pointer is NULL; KN_E_ORDER while a collection
+ * marks; KN_E_CORRUPT iff a record is contradictory. Cost: O(blocks). Ownership: `visit` must not change the heap.
+ * Threads: exclusive.
+ */
+KnStatus kn_traced_walk(KnTraced *heap, KnWalkFn visit, void *context);
+
+/**
+ * Writes the heap's numbers and a map of it as text, in the form of kn_dump.
+ *
+ * Returns as kn_traced_walk. Cost: O(blocks), twice; 300 bytes of stack. Threads: exclusive.
+ */
+KnStatus kn_traced_dump(KnTraced *heap, KnWriteFn write, void *context);
+
+/**
+ * Writes what fragments the heap, as JSON of a stable form: docs/witness.md.
+ *
+ * Returns as kn_traced_walk. Cost: O(blocks), thrice; 600 bytes of stack. Threads: exclusive.
+ */
+KnStatus kn_traced_witness(KnTraced *heap, KnWriteFn write, void *context);
+
+/**
+ * Shows each word of a live block that holds the address `block`: who refers to it. Blocks without pointers are not
+ * looked into, and stacks and globals are the program's to search.
+ *
+ * Returns how many words were shown. `visit` may be NULL, to count. Cost: O(bytes of blocks). Threads: exclusive.
+ */
+size_t kn_traced_holders(KnTraced *heap, const void *block, KnHolderFn visit, void *context);
 
 /* ==============================================================================================
  * Insight: verifying, walking, and showing a heap.

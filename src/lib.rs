@@ -1,8 +1,7 @@
 //! Knoll: the memory manager for small language runtimes and firmware.
 //!
-//! One library, four ways to let memory go: free it, count it, scope it, trace it. This version has
-//! the first three: [`heap`], on which the others rest, [`counted`], and [`arena`]. On an operating system
-//! the first is also the malloc of whole programs (`hosted`), linked or preloaded.
+//! One library, four ways to let memory go: free it, count it, scope it, trace it: [`heap`], on
+//! which the others rest, [`counted`], [`arena`] and [`traced`]. On an operating system the first is also the malloc of whole programs (`hosted`), linked or preloaded.
 //!
 //! Guarantees
 //! * `no_std`, no static in the core, no dependency but `libc` on hosted targets.
@@ -18,6 +17,8 @@
 //!     |
 //!   counted   cells, types, counting, cycle collection
 //!     |
+//!   traced    mark and sweep, in memory of its own
+//!     |
 //!   port      what a platform supplies: memory, lock, default heap, error hook
 //!     |-- hosted    on an operating system: the malloc of a process. Small blocks in pages of
 //!     |             threads, medium ones in a heap that grows, large ones in mappings
@@ -25,7 +26,7 @@
 //! ```
 //!
 //! Features: `layout-map`, `layout-compact`, `layout-wide` (block layouts in the build), `counted`,
-//! `arena`, `checks-none`, `checks-full` (how much is verified), `small-code` (one copy of each list
+//! `arena`, `traced`, `checks-none`, `checks-full` (how much is verified), `small-code` (one copy of each list
 //! operation), `capi` (an archive of its own), `libc-names`, `shared` (libknoll.so), `hardened` (a
 //! malloc that makes mistakes harder to exploit), `grain`.
 
@@ -43,6 +44,8 @@ mod insight;
 #[cfg(any(feature = "arena", feature = "counted"))]
 mod memory;
 mod port;
+#[cfg(feature = "traced")]
+pub mod traced;
 
 /// An archive or shared object of its own must say what a panic does; there is no path to it.
 #[cfg(feature = "capi")]

@@ -37,6 +37,9 @@ pub mod arena_cells;
 #[cfg(feature = "arena")]
 pub mod resident;
 
+#[cfg(feature = "traced")]
+pub mod traced;
+
 pub mod insight;
 
 pub mod witness;

@@ -36,7 +36,7 @@
 
 mod allocate;
 mod bins;
-mod bits;
+pub(crate) mod bits;
 mod check;
 mod fingerprint;
 mod found;

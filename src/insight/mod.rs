@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A cell is as many bytes as make a map of about [`CELLS`] cells. What counted memory looks like is in
-//! `cells.rs` and `instances.rs`; what fragments a heap in `witness.rs`, with `pins.rs` and `owner.rs`.
+//! `cells.rs` and `instances.rs`; what fragments a heap in `witness.rs`, with `pins.rs` and `owner.rs`; traced memory in `traced.rs`.
 
 #[cfg(feature = "counted")]
 mod cells;
@@ -26,6 +26,8 @@ mod pins;
 #[cfg(feature = "arena")]
 mod residents;
 mod text;
+#[cfg(feature = "traced")]
+mod traced;
 mod witness;
 
 #[cfg(feature = "counted")]
@@ -35,6 +37,8 @@ pub(crate) use instances::dump_instances;
 #[cfg(feature = "arena")]
 pub(crate) use residents::check_residents;
 pub(crate) use text::Write;
+#[cfg(feature = "traced")]
+pub(crate) use traced::{dump_traced, dump_traced_fragmentation};
 pub(crate) use witness::{check_fragmentation, dump_fragmentation};
 
 use text::number;
@@ -118,6 +122,29 @@ impl Map<'_> {
     }
 }
 
+/// Writes numbers, a text before each, and a map of `total` bytes that a walk shows.
+#[inline(always)]
+fn picture(
+    parts: &[(&[u8], usize)],
+    total: usize,
+    write: Write<'_>,
+    walk: impl FnOnce(&mut dyn FnMut(&KnBlock) -> bool) -> KnStatus,
+) -> KnStatus {
+    for &(text, value) in parts {
+        if !write(text) || !number(value, 10, write) {
+            return KnStatus::Ok;
+        }
+    }
+    let unit = (total / CELLS).next_power_of_two().max(16);
+    let mut map = Map { write, unit, origin: 0, reached: 0, index: 0, cell: Cell::default(), going: true };
+    let status = walk(&mut |block| map.block(block));
+    if map.cell.used || map.cell.free {
+        map.flush();
+    }
+    map.text(b"\n");
+    status
+}
+
 /// Writes a heap's numbers and its map.
 ///
 /// # Safety
@@ -134,18 +161,6 @@ pub(crate) unsafe fn dump(heap: *mut KnHeap, write: Write<'_>) -> KnStatus {
         (b", ", stats.free),
         (b" free, largest at least ", stats.largest_free),
     ];
-    for (text, value) in parts {
-        if !write(text) || !number(value, 10, write) {
-            return KnStatus::Ok;
-        }
-    }
-    let unit = (stats.total / CELLS).next_power_of_two().max(16);
-    let mut map = Map { write, unit, origin: 0, reached: 0, index: 0, cell: Cell::default(), going: true };
     // SAFETY: the caller's word; drawing does not change the heap.
-    let status = unsafe { KnHeap::walk(heap, &mut |block| map.block(block)) };
-    if map.cell.used || map.cell.free {
-        map.flush();
-    }
-    map.text(b"\n");
-    status
+    picture(&parts, stats.total, write, |draw| unsafe { KnHeap::walk(heap, draw) })
 }

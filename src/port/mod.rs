@@ -25,13 +25,13 @@
 //! A report, a slot access: a few loads. Bare metal: some ten instructions around each call on the
 //! default heap to mask interrupts, and ten words of statics.
 
-#[cfg(any(feature = "arena", feature = "counted"))]
+#[cfg(any(feature = "arena", feature = "counted", feature = "traced"))]
 mod callback;
 mod exclusive;
 mod hook;
 #[cfg(feature = "counted")]
 mod resident;
-#[cfg(any(feature = "arena", feature = "counted"))]
+#[cfg(any(feature = "arena", feature = "counted", feature = "traced"))]
 mod stack;
 
 #[cfg(not(any(unix, target_arch = "wasm32")))]
@@ -50,7 +50,7 @@ use wasm as platform;
 #[cfg(not(unix))]
 pub(crate) mod manual;
 
-#[cfg(any(feature = "arena", feature = "counted"))]
+#[cfg(any(feature = "arena", feature = "counted", feature = "traced"))]
 pub(crate) use callback::Callback;
 pub(crate) use exclusive::Lock;
 pub(crate) use hook::{report, set_error_hook};
@@ -63,7 +63,7 @@ pub(crate) use platform::with_default;
 pub(crate) use platform::{default_heap, set_lock, use_heap};
 #[cfg(feature = "counted")]
 pub(crate) use resident::{any_resident, expect_residents};
-#[cfg(any(feature = "arena", feature = "counted"))]
+#[cfg(any(feature = "arena", feature = "counted", feature = "traced"))]
 use stack::stack_pointer;
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 pub(crate) use unix::map_at;

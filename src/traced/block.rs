@@ -1,0 +1,229 @@
+//! A block that exists: its size, freeing it, and resizing it in place both ways.
+//!
+//! Guarantees
+//! * Any address may be asked about. What is no start of a live block is refused: size 0, no change, and freeing
+//!   or resizing it is told to the error hook.
+//! * Shrinking always succeeds and gives whole granules back. Growing takes the free granules behind the block,
+//!   if they suffice; what is new is zeroed. Flags stay, also when the block moves, and so does its side: a
+//!   long-lived block stays at the bottom though a scope is open.
+//!
+//! ```text
+//!   before   | block     |  free      | other |        resize to 5 granules
+//!            h  s  s      0  0  0
+//!   after    | block           | free | other |
+//!            h  s  s  s  s   0
+//! ```
+//! Costs: a few instructions for each group of the block; a block that moves is copied.
+
+use core::ptr::{copy_nonoverlapping, null_mut};
+
+use super::area::{Area, Granule};
+use super::config::*;
+use super::heap::{KnTraced, Phase};
+use super::zero::zero;
+use crate::heap::bits::WORD_BITS;
+use crate::heap::KnStatus;
+use crate::port::report;
+
+impl KnTraced {
+    /// The area and head of a live block.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    #[inline(always)]
+    unsafe fn live(heap: *mut KnTraced, block: *const u8) -> Option<(*mut Area, Granule)> {
+        // SAFETY: the caller's word.
+        unsafe { Self::find(heap, block).filter(|&(area, granule)| Area::is_live(area, granule)) }
+    }
+
+    /// Bytes of a live block; 0: it is none.
+    ///
+    /// # Safety
+    /// `heap` is live and nobody else uses it.
+    pub unsafe fn size(heap: *mut KnTraced, block: *const u8) -> usize {
+        // SAFETY: the caller's word.
+        unsafe {
+            let Some((area, granule)) = Self::live(heap, block) else { return 0 };
+            (Area::end(area, granule) - granule) << (*area).shift
+        }
+    }
+
+    /// Flags of a live block, as it was allocated; 0: it is none.
+    ///
+    /// # Safety
+    /// As [`KnTraced::size`].
+    pub unsafe fn flags(heap: *mut KnTraced, block: *const u8) -> u32 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let Some((area, granule)) = Self::live(heap, block) else { return 0 };
+            Area::flags(area, granule)
+        }
+    }
+
+    /// Lets a block not be looked into any more: false if it is no live one.
+    ///
+    /// # Safety
+    /// As [`KnTraced::size`]; the block holds no pointers from now on.
+    pub unsafe fn no_scan(heap: *mut KnTraced, block: *const u8) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let live = Self::live(heap, block);
+            if let Some((area, granule)) = live {
+                (*Area::group(area, granule)).scan &= !(1 << (granule % WORD_BITS));
+            }
+            live.is_some()
+        }
+    }
+
+    /// Frees a block, without its finaliser.
+    ///
+    /// # Safety
+    /// `heap` is live and nobody else uses it; the block is not used afterwards.
+    pub unsafe fn free(heap: *mut KnTraced, block: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let open = (*heap).phase == Phase::Idle && (*heap).locks == 0;
+            if block.is_null() || !open && (*heap).phase != Phase::Finalising {
+                return;
+            }
+            // While finalisers run the dead blocks are intact, and can be freed too.
+            let dead_too = (*heap).phase == Phase::Finalising;
+            let known = Self::find(heap, block);
+            let Some((area, granule)) = known
+                .filter(|&(area, granule)| Area::is_live(area, granule) || dead_too && Area::is_head(area, granule))
+            else {
+                let free = known.is_some_and(|(area, granule)| Area::is_free(area, granule));
+                let status = if free { KnStatus::DoubleFree } else { KnStatus::Foreign };
+                return report(status, block, c"kn_traced_free: no live block starts there");
+            };
+            let end = Area::end(area, granule);
+            if Area::flags(area, granule) & KN_FINALISE != 0 {
+                (*heap).finalisers -= 1;
+            }
+            Area::release(area, granule, end);
+        }
+    }
+
+    /// Resizes a block; null: there is no room, and the block is as it was.
+    ///
+    /// # Safety
+    /// As [`KnTraced::free`], if the answer is another block or `size` is 0.
+    pub unsafe fn realloc(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
+        // SAFETY: the caller's word; `alloc_at` may collect, and the block is the program's, so it survives that.
+        unsafe {
+            if block.is_null() {
+                return Self::alloc(heap, size, 0);
+            }
+            if size == 0 {
+                Self::free(heap, block);
+                return null_mut();
+            }
+            if (*heap).locks != 0 || (*heap).phase != Phase::Idle {
+                return null_mut();
+            }
+            let Some((area, granule)) = Self::live(heap, block) else {
+                report(KnStatus::Foreign, block, c"kn_traced_realloc: no live block starts there");
+                return null_mut();
+            };
+            let end = Area::end(area, granule);
+            let had = end - granule;
+            let flags = Area::flags(area, granule);
+            let least = if flags & KN_FINALISE != 0 { 2 } else { 1 };
+            let want = (((size - 1) >> (*area).shift) + 1).max(least);
+            if want <= had {
+                if want < had {
+                    Area::release(area, granule + want, end);
+                }
+                return block;
+            }
+            if Area::grow(area, end, want - had) {
+                zero(Area::address(area, end), (want - had) << (*area).shift);
+                if (*heap).config.threshold != 0 {
+                    (*heap).since += (want - had) << (*area).shift;
+                }
+                return block;
+            }
+            if !allow_move {
+                return null_mut();
+            }
+            let side = u32::from(granule >= (*area).floor && (*heap).side != 0);
+            let bytes = had << (*area).shift;
+            let moved = Self::alloc_at(heap, size, flags, side);
+            if !moved.is_null() {
+                copy_nonoverlapping(block, moved, bytes);
+                Self::free(heap, block);
+            }
+            moved
+        }
+    }
+}
+
+impl Area {
+    /// Whether a block starts at the granule, dead or alive.
+    ///
+    /// # Safety
+    /// `area` is live, `granule` below `count`.
+    unsafe fn is_head(area: *const Area, granule: Granule) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { (*Area::group(area, granule)).heads & (1 << (granule % WORD_BITS)) != 0 }
+    }
+
+    /// Whether no block takes the granule.
+    ///
+    /// # Safety
+    /// `area` is live, `granule` below `count`.
+    unsafe fn is_free(area: *const Area, granule: Granule) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { (*Area::group(area, granule)).free() & (1 << (granule % WORD_BITS)) != 0 }
+    }
+
+    /// Flags of a block.
+    ///
+    /// # Safety
+    /// `area` is live, a block starts at `granule`.
+    pub(super) unsafe fn flags(area: *const Area, granule: Granule) -> u32 {
+        // SAFETY: behind the block's first granule there is another one, if only the fence's.
+        unsafe {
+            let group = &*Area::group(area, granule);
+            let quiet = group.scan & (1 << (granule % WORD_BITS)) == 0;
+            let second = &*Area::group(area, granule + 1);
+            let finalise = second.tails() & second.marks & (1 << ((granule + 1) % WORD_BITS)) != 0;
+            (u32::from(quiet) * KN_NO_SCAN) | (u32::from(finalise) * KN_FINALISE)
+        }
+    }
+
+    /// Makes granules free.
+    ///
+    /// # Safety
+    /// `area` is live; from `start` to `end` they are a block, or the end of one.
+    pub(super) unsafe fn release(area: *mut Area, start: Granule, end: Granule) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Area::each_group(area, start, end, |group, bits| {
+                group.heads &= !bits;
+                group.scan &= !bits;
+                group.marks &= !bits;
+            });
+            Area::lower(area, start / WORD_BITS, (end - 1) / WORD_BITS);
+        }
+    }
+
+    /// Takes free granules for the block before them: whether there were enough.
+    ///
+    /// # Safety
+    /// `area` is live, a block ends before `end`, `more > 0`.
+    unsafe fn grow(area: *mut Area, end: Granule, more: usize) -> bool {
+        // SAFETY: the caller's word: granules up to `count` only.
+        unsafe {
+            if more > (*area).count - end {
+                return false;
+            }
+            let mut free = true;
+            Area::each_group(area, end, end + more, |group, bits| free &= group.free() & bits == bits);
+            if free {
+                Area::each_group(area, end, end + more, |group, bits| group.scan |= bits);
+            }
+            free
+        }
+    }
+}

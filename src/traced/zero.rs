@@ -1,0 +1,42 @@
+//! Zeroing whole granules, quicker than a call of memset for the few that most blocks have.
+//!
+//! * `zero(at, bytes)` writes zeros to `bytes` bytes, a multiple of 8, from an address that is a multiple of 8.
+//!
+//! Cost on Cortex-M3 and later: one instruction for each 8 bytes and two for each 16, so 16 KB take 4,100;
+//! elsewhere that of the platform's memset.
+
+/// Writes zeros.
+///
+/// # Safety
+/// `at` is valid for a write of `bytes` bytes; both are multiples of 8.
+#[inline(always)]
+pub(super) unsafe fn zero(at: *mut u8, bytes: usize) {
+    #[cfg(all(target_arch = "arm", knoll_cortex_m, not(knoll_no_clz)))]
+    // SAFETY: the caller's word: each store writes 8 bytes of the range, the first one iff they are not
+    // a multiple of 16.
+    unsafe {
+        core::arch::asm!(
+            "lsls {odd}, {left}, #28",
+            "it mi",
+            "strdmi {zero}, {zero}, [{at}], #8",
+            "lsrs {left}, {left}, #4",
+            "beq 3f",
+            "2:",
+            "strd {zero}, {zero}, [{at}], #8",
+            "subs {left}, #1",
+            "strd {zero}, {zero}, [{at}], #8",
+            "bne 2b",
+            "3:",
+            at = inout(reg) at => _,
+            left = inout(reg) bytes => _,
+            odd = out(reg) _,
+            zero = in(reg) 0,
+            options(nostack)
+        );
+    }
+    #[cfg(not(all(target_arch = "arm", knoll_cortex_m, not(knoll_no_clz))))]
+    // SAFETY: the caller's word.
+    unsafe {
+        at.write_bytes(0, bytes);
+    }
+}
