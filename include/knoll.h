@@ -732,6 +732,8 @@ typedef struct KnTracedStats {
   size_t since_collection;
   /** What the sweep has still to look at. */
   size_t unswept;
+  /** Dead blocks that the sweep has freed since the last collection ended. */
+  size_t freed;
   /** Collections ended since the heap was made. */
   size_t collections;
   /** How many areas the heap has. */
@@ -2164,6 +2166,20 @@ void kn_traced_lasting_end(KnTraced *heap);
  * Cost: some 10 instructions. Threads: exclusive.
  */
 bool kn_traced_is_transient(KnTraced *heap, const void *block);
+
+/**
+ * Whether blocks are transient now: a scope is open, and kn_traced_lasting_begin does not say otherwise.
+ *
+ * Cost: a load. Threads: exclusive.
+ */
+bool kn_traced_in_scope(const KnTraced *heap);
+
+/**
+ * How many dead blocks the sweep has freed since the last collection ended.
+ *
+ * Cost: O(areas). Threads: exclusive.
+ */
+size_t kn_traced_freed(KnTraced *heap);
 
 /**
  * Sets the bytes allocated since the last collection after which an allocation calls `collect`; 0: never. Counting

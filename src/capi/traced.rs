@@ -343,6 +343,33 @@ pub unsafe extern "C" fn kn_traced_is_transient(heap: *mut KnTraced, block: *con
     !heap.is_null() && unsafe { KnTraced::is_transient(heap, block.cast()) }
 }
 
+/// Whether blocks are transient now: a scope is open, and kn_traced_lasting_begin does not say otherwise.
+///
+/// Cost: a load. Threads: exclusive.
+///
+/// # Safety
+/// `heap` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn kn_traced_in_scope(heap: *const KnTraced) -> bool {
+    // SAFETY: the caller's word.
+    !heap.is_null() && unsafe { KnTraced::in_scope(heap) }
+}
+
+/// How many dead blocks the sweep has freed since the last collection ended.
+///
+/// Cost: O(areas). Threads: exclusive.
+///
+/// # Safety
+/// `heap` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn kn_traced_freed(heap: *mut KnTraced) -> usize {
+    if heap.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's word.
+    unsafe { KnTraced::freed(heap) }
+}
+
 /// Sets the bytes allocated since the last collection after which an allocation calls `collect`; 0: never. Counting
 /// begins anew.
 ///

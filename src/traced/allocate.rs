@@ -17,12 +17,13 @@
 //! hint names has room. Else a few instructions for each group (as many granules as a word has bits) from the
 //! hint to the run.
 
+use core::hint::assert_unchecked;
 use core::ptr::null_mut;
 
 use super::area::{Area, Granule, Group};
 use super::classes::{below, CLASSES};
 use super::config::*;
-use super::heap::{KnTraced, Phase};
+use super::heap::{KnTraced, Phase, GATE_TOP};
 use super::zero::zero;
 use crate::heap::bits::{log2, lowest, WORD_BITS};
 use crate::port::Callback;
@@ -43,10 +44,19 @@ fn runs(free: usize, count: usize) -> usize {
     runs
 }
 
-/// Bits of `count` granules from the lowest on, fewer than a word has.
+/// The same for `less + 1` granules, at most [`SHORT`], without a loop.
 #[inline(always)]
-fn ones(count: usize) -> usize {
-    (1 << count) - 1
+fn short_runs(free: usize, less: usize) -> usize {
+    let mut runs = free;
+    if less != 0 {
+        runs &= free >> 1;
+        if less == 3 {
+            runs &= runs >> 2;
+        } else if less == 2 {
+            runs &= free >> 2;
+        }
+    }
+    runs
 }
 
 impl KnTraced {
@@ -56,34 +66,16 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it.
     #[inline(always)]
     pub unsafe fn alloc(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
-        // SAFETY: the caller's word. The short way takes granules of one group of the first area that are free.
+        // SAFETY: the caller's word; the block is short.
         unsafe {
-            let area = &raw mut (*heap).area;
-            let shift = (*area).shift;
-            let less = size.wrapping_sub(1) >> shift;
-            if less >= SHORT || (*heap).gate | flags != 0 {
-                return Self::alloc_slowly(heap, size, flags);
+            let less = size.wrapping_sub(1) >> Area::shift(&raw const (*heap).area);
+            if less < SHORT && (*heap).gate | flags == 0 {
+                let block = Self::short::<false>(heap, less);
+                if !block.is_null() {
+                    return block;
+                }
             }
-            let count = less + 1;
-            let side = (*heap).side as usize;
-            let hint = *(&raw const (*area).hints).cast::<u32>().add(side * CLASSES + less) as usize;
-            let word = if side == 0 { hint } else { ((*area).words - 1).wrapping_sub(hint) };
-            // Behind the last group, and before the first, stands a fence.
-            let group = &mut *(*area).groups.wrapping_add(word);
-            let runs = runs(group.free(), count);
-            if runs == 0 {
-                return Self::alloc_slowly(heap, size, flags);
-            }
-            let bit = if side == 0 { lowest(runs) } else { log2(runs) };
-            group.heads |= 1 << bit;
-            group.scan |= ones(count) << bit;
-            let granule = word * WORD_BITS + bit;
-            if side != 0 && granule < (*area).floor {
-                (*area).floor = granule;
-            }
-            let block = Area::address(area, granule);
-            zero(block, count << shift);
-            block
+            Self::alloc_slowly(heap, size, flags)
         }
     }
 
@@ -95,8 +87,47 @@ impl KnTraced {
     pub(super) unsafe fn alloc_slowly(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            let side = if flags & KN_LONG_LIVED != 0 { 0 } else { (*heap).side };
+            let less = size.wrapping_sub(1) >> (*heap).area.shift;
+            if less < SHORT && (*heap).gate | flags == GATE_TOP {
+                let block = Self::short::<true>(heap, less);
+                if !block.is_null() {
+                    return block;
+                }
+            }
+            let side = if flags & KN_LONG_LIVED != 0 { 0 } else { (*heap).gate & GATE_TOP };
             Self::alloc_at(heap, size, flags & ALLOCATION_FLAGS, side)
+        }
+    }
+
+    /// A block of `less + 1` granules from the group that the side's hint names, or null.
+    ///
+    /// # Safety
+    /// As [`KnTraced::alloc`]; nothing is allocated but by way of the gate, and `less < SHORT`.
+    #[inline(always)]
+    unsafe fn short<const TOP: bool>(heap: *mut KnTraced, less: usize) -> *mut u8 {
+        // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence; what is taken is
+        // free, and swept because the hint names it.
+        unsafe {
+            let area = &raw mut (*heap).area;
+            let hints = (&raw const (*area).hints).cast::<u32>();
+            let hint = *hints.add(if TOP { CLASSES + less } else { less }) as usize;
+            let word = if TOP { ((*area).words - 1).wrapping_sub(hint) } else { hint };
+            let group = &mut *(*area).groups.wrapping_add(word);
+            let runs = short_runs(group.free(), less);
+            if runs == 0 {
+                return null_mut();
+            }
+            let bit = if TOP { log2(runs) } else { lowest(runs) };
+            group.heads |= 1 << bit;
+            group.scan |= ((2 << less) - 1) << bit;
+            let granule = word * WORD_BITS + bit;
+            if TOP && granule < (*area).floor {
+                (*area).floor = granule;
+            }
+            let block = Area::address(area, granule);
+            zero(block, (less + 1) << Area::shift(area));
+            assert_unchecked(!block.is_null());
+            block
         }
     }
 

@@ -22,6 +22,7 @@
 //!
 //! Costs: an extent takes a few instructions, and a few more for each group that the block fills.
 
+use core::hint::assert_unchecked;
 use core::ptr::{null_mut, NonNull};
 
 use super::classes::CLASSES;
@@ -70,6 +71,8 @@ pub(super) struct Area {
     /// Groups from `unswept` to before `swept_from` wait for the sweep.
     pub unswept: usize,
     pub swept_from: usize,
+    /// Dead blocks freed since the last collection ended.
+    pub freed: usize,
     /// Groups swept at a time.
     pub slice: usize,
     /// The first group that may have blocks that wait to be looked into.
@@ -127,6 +130,7 @@ impl Area {
                     next: null_mut(),
                     unswept: 0,
                     swept_from: 0,
+                    freed: 0,
                     slice: slice / WORD_BITS,
                     grey: NO_GREY,
                     floor: usize::MAX,
@@ -169,6 +173,20 @@ impl Area {
         unsafe { (*(*area).groups.add((*area).words - 1)).marks |= (*area).beyond() };
     }
 
+    /// The logarithm of a granule's bytes; that it is small is told to the compiler.
+    ///
+    /// # Safety
+    /// `area` is live.
+    #[inline(always)]
+    pub unsafe fn shift(area: *const Area) -> u32 {
+        // SAFETY: the caller's word; `lay_out` is given 3, 4 or 5.
+        unsafe {
+            let shift = (*area).shift;
+            assert_unchecked(shift < 6);
+            shift
+        }
+    }
+
     /// The group of a granule; granule `count` may have one behind the last: the fence.
     ///
     /// # Safety
@@ -199,7 +217,7 @@ impl Area {
     #[inline(always)]
     pub unsafe fn address(area: *const Area, granule: Granule) -> *mut u8 {
         // SAFETY: the caller's word.
-        unsafe { (*area).base.add(granule << (*area).shift) }
+        unsafe { (*area).base.add(granule << Self::shift(area)) }
     }
 
     /// The first granule behind the block, or the part of one, that starts at `granule`.

@@ -112,7 +112,7 @@ impl KnTraced {
         // SAFETY: the caller's word; `alloc_at` may collect, and the block is the program's, so it survives that.
         unsafe {
             if block.is_null() {
-                return Self::alloc(heap, size, 0);
+                return Self::alloc_slowly(heap, size, 0);
             }
             if size == 0 {
                 Self::free(heap, block);
@@ -146,7 +146,7 @@ impl KnTraced {
             if !allow_move {
                 return null_mut();
             }
-            let side = u32::from(granule >= (*area).floor && (*heap).side != 0);
+            let side = u32::from(granule >= (*area).floor) & (*heap).gate;
             let bytes = had << (*area).shift;
             let moved = Self::alloc_at(heap, size, flags, side);
             if !moved.is_null() {

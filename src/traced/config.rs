@@ -136,6 +136,8 @@ pub struct KnTracedStats {
     pub since_collection: usize,
     /// What the sweep has still to look at.
     pub unswept: usize,
+    /// Dead blocks that the sweep has freed since the last collection ended.
+    pub freed: usize,
     /// Collections ended since the heap was made.
     pub collections: usize,
     /// How many areas the heap has.

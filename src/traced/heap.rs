@@ -25,15 +25,18 @@ use crate::port::{report, Callback};
 /// How many blocks can wait to be looked into before the bits have to remember them.
 pub(super) const STACK: usize = 64;
 
+/// A scope is open: blocks are transient, and placed at the top. As a number it is the side of the area.
+pub(super) const GATE_TOP: u32 = 1;
+/// There is more to do than to find room.
+pub(super) const GATE_SLOW: u32 = 2;
+
 /// A heap of traced memory.
 #[repr(C, align(8))]
 pub struct KnTraced {
     /// The first area; the others follow it.
     pub(super) area: Area,
-    /// Why an allocation can't take the short way; 0: it can.
+    /// What an allocation must know: [`GATE_TOP`], [`GATE_SLOW`]; 0 as a rule.
     pub(super) gate: u32,
-    /// Where transient blocks go, and so any block that is not said to be long-lived: 0 bottom, 1 top.
-    pub(super) side: u32,
     /// Phase of the collection.
     pub(super) phase: Phase,
     pub(super) locks: u32,
@@ -138,8 +141,9 @@ impl KnTraced {
         let heap = unsafe { &mut *heap };
         let stress = heap.config.flags & KN_TRACED_STRESS != 0;
         let closed = heap.locks != 0 || heap.phase != Phase::Idle;
-        heap.gate = u32::from(closed || stress || heap.config.threshold != 0);
-        heap.side = u32::from(heap.scopes != 0 && heap.lasting == 0);
+        let slow = closed || stress || heap.config.threshold != 0;
+        let top = heap.scopes != 0 && heap.lasting == 0;
+        heap.gate = (u32::from(top) * GATE_TOP) | (u32::from(slow) * GATE_SLOW);
     }
 
     /// The areas.
@@ -275,6 +279,24 @@ impl KnTraced {
     pub unsafe fn is_transient(heap: *mut KnTraced, block: *const u8) -> bool {
         // SAFETY: the caller's word.
         unsafe { Self::find(heap, block).is_some_and(|(area, granule)| granule >= (*area).floor) }
+    }
+
+    /// Whether blocks are transient now.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    pub unsafe fn in_scope(heap: *const KnTraced) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { (*heap).gate & GATE_TOP != 0 }
+    }
+
+    /// How many dead blocks the sweep has freed since the last collection ended.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    pub unsafe fn freed(heap: *mut KnTraced) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { Self::areas(heap).map(|area| (*area).freed).sum() }
     }
 
     /// Sets the bytes after which an allocation collects; 0: never.

@@ -211,6 +211,7 @@ impl KnTraced {
                 stats.unswept += (((*area).swept_from - (*area).unswept) * WORD_BITS) << (*area).shift;
             }
             stats.finalisers = (*heap).finalisers;
+            stats.freed = Self::freed(heap);
             stats.since_collection = (*heap).since;
             stats.collections = (*heap).collections;
             stats.scopes = (*heap).scopes as usize;

@@ -52,6 +52,7 @@ impl KnTraced {
             Self::settle(heap);
             for area in Self::areas(heap) {
                 debug_assert!((*area).grey == NO_GREY);
+                (*area).freed = 0;
                 (*area).unswept = 0;
                 (*area).swept_from = (*area).words;
                 (*area).hints = [[0; CLASSES]; 2];
@@ -160,6 +161,7 @@ impl Area {
             let end = (*area).groups.add(to);
             // Whether the block that reaches into the group is dead.
             let mut carry = 0;
+            let mut freed = 0;
             while group != end {
                 let Group { heads, scan, marks } = group.read();
                 let dead = heads & !marks;
@@ -173,9 +175,11 @@ impl Area {
                 carry = usize::from(ripple) | dead >> (WORD_BITS - 1);
                 let tails = sum & tails;
                 let heads = heads & marks;
+                freed += dead.count_ones() as usize;
                 group.write(Group { heads, scan: heads & scan | tails, marks: marks & tails });
                 group = group.add(1);
             }
+            (*area).freed += freed;
             if carry == 0 {
                 return 0;
             }
