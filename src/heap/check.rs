@@ -180,6 +180,7 @@ unsafe fn check_region<L: Layout>(region: Region<L>) -> KnStatus {
     // SAFETY: the walk stays inside the region.
     unsafe {
         let walked = each_block(region, &mut |block, size, used| {
+            sound &= block != region.first() || L::begins_well(region);
             if used {
                 used_granules += size;
                 used_blocks += 1;

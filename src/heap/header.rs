@@ -200,6 +200,11 @@ impl<K: HeaderField, const G: usize> Layout for Header<K, G> {
         }
     }
 
+    unsafe fn begins_well(region: Region<Self>) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { left_size(region, region.first()).read().get() == 0 }
+    }
+
     unsafe fn measure(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
         // SAFETY: the size is compared with the region before the next header is read.
         unsafe {

@@ -309,6 +309,12 @@ pub(crate) trait Layout: Sized + 'static {
     /// The records are consistent.
     unsafe fn free_at_end(region: Region<Self>) -> usize;
 
+    /// Whether the first block's records say that no free block lies before it.
+    ///
+    /// # Safety
+    /// `first < end`.
+    unsafe fn begins_well(region: Region<Self>) -> bool;
+
     /// Size of the block that starts at `block`, and whether it is used; for walking, so it
     /// verifies what it reads.
     ///

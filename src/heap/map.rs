@@ -444,6 +444,11 @@ impl<const G: usize> Layout for Map<G> {
         }
     }
 
+    unsafe fn begins_well(region: Region<Self>) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { code(region, region.first()) != 3 }
+    }
+
     unsafe fn measure(region: Region<Self>, block: usize) -> Result<(usize, bool), KnStatus> {
         // SAFETY: sizes are compared with the region before they are followed.
         unsafe {
