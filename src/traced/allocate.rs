@@ -94,7 +94,7 @@ impl KnTraced {
                     return block;
                 }
             }
-            let side = if flags & KN_LONG_LIVED != 0 { 0 } else { (*heap).gate & GATE_TOP };
+            let side = u32::from(flags & KN_LONG_LIVED == 0 && Self::in_scope(heap));
             Self::alloc_at(heap, size, flags & ALLOCATION_FLAGS, side)
         }
     }

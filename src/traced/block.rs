@@ -146,7 +146,7 @@ impl KnTraced {
             if !allow_move {
                 return null_mut();
             }
-            let side = u32::from(granule >= (*area).floor) & (*heap).gate;
+            let side = u32::from(granule >= (*area).floor && Self::in_scope(heap));
             let bytes = had << (*area).shift;
             let moved = Self::alloc_at(heap, size, flags, side);
             if !moved.is_null() {

@@ -25,10 +25,10 @@ use crate::port::{report, Callback};
 /// How many blocks can wait to be looked into before the bits have to remember them.
 pub(super) const STACK: usize = 64;
 
-/// A scope is open: blocks are transient, and placed at the top. As a number it is the side of the area.
-pub(super) const GATE_TOP: u32 = 1;
+/// A scope is open: blocks are transient, and placed at the top. No flag of an allocation has this value.
+pub(super) const GATE_TOP: u32 = 0x100;
 /// There is more to do than to find room.
-pub(super) const GATE_SLOW: u32 = 2;
+pub(super) const GATE_SLOW: u32 = 0x200;
 
 /// A heap of traced memory.
 #[repr(C, align(8))]

@@ -7,8 +7,8 @@
 //!   ignored.
 //!
 //! ```text
-//!   | array of 10,000            |      look into 8 granules, remember the remainder, go on with what
-//!     ^ 8 granules ^ remainder          they refer to: a wide block takes one place on the stack
+//!   | array of 10,000            |      look into 7 granules, remember the remainder, go on with what
+//!     ^ 7 granules ^ remainder          they refer to: a wide block takes one place on the stack
 //!
 //!   stack full:  head scan mark 1 1 1 -> 0 0 1      the bits remember; when the stack is empty, words
 //!                                                   of bits are searched for such blocks
@@ -20,6 +20,8 @@
 //! Source: Dijkstra et al., "On-the-fly garbage collection" (1978) for the three colours; the grey ones in side bits
 //! are Knoll's.
 
+use core::ptr::null_mut;
+
 use super::area::{Area, Granule, NO_GREY};
 use super::config::KN_TRACED_INTERIOR;
 use super::heap::{KnTraced, Phase, STACK};
@@ -27,10 +29,17 @@ use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
 use crate::port::{report, Callback};
 
-/// Granules of a block that are looked into at a time.
-const PART: usize = 8;
-/// Words that are given at a time.
-const WORDS: usize = 16;
+/// A word that may be an address.
+type Word = *const u8;
+/// No words.
+const NOTHING: *const Word = core::ptr::null();
+
+/// Granules of a block that are looked into at a time, unless they are known to be fewer.
+const PART: usize = 7;
+/// Words of roots that are looked at at a time.
+const WORDS: usize = 32;
+/// The most granules of a block that the stack tells, in the lowest bits of its start; 0: not known.
+const KNOWN: usize = 7;
 
 impl KnTraced {
     /// Begins a collection, or begins it anew.
@@ -62,7 +71,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// `heap` is live and nobody else uses it; `words` is valid for reads of `count` words.
-    pub unsafe fn mark(heap: *mut KnTraced, words: *const *const u8, count: usize) {
+    pub unsafe fn mark(heap: *mut KnTraced, words: *const Word, count: usize) {
         // SAFETY: the caller's word.
         unsafe {
             if (*heap).phase != Phase::Marking {
@@ -74,11 +83,8 @@ impl KnTraced {
             let end = words.add(count);
             while at != end {
                 let part = (end.offset_from(at) as usize).min(WORDS);
-                Self::look(heap, at, at.add(part));
+                Self::look(heap, at, at.add(part), nested);
                 at = at.add(part);
-                if !nested {
-                    Self::drain(heap);
-                }
             }
             if !nested {
                 Self::look_for_grey(heap);
@@ -102,42 +108,128 @@ impl KnTraced {
         }
     }
 
-    /// Looks at words that may be pointers; what they refer to is marked, and waits to be looked into.
+    /// Looks at words that may be pointers, and, unless a trace function is on its way, into all that they lead to.
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
     #[inline(always)]
-    unsafe fn look(heap: *mut KnTraced, from: *const *const u8, to: *const *const u8) {
+    unsafe fn look(heap: *mut KnTraced, from: *const Word, to: *const Word, nested: bool) {
         // SAFETY: the caller's word.
         unsafe {
-            if (*heap).area.next.is_null() && (*heap).config.flags & KN_TRACED_INTERIOR == 0 {
-                return Self::look_in_one(heap, from, to);
+            if (*heap).area.next.is_null()
+                && (*heap).config.trace.is_none()
+                && (*heap).config.flags & KN_TRACED_INTERIOR == 0
+            {
+                return Self::trace_in_one(heap, from, to);
             }
-            let mut at = from;
-            while at != to {
-                Self::look_everywhere(heap, at.read().addr());
-                at = at.add(1);
+            Self::look_at(heap, from, to);
+            if nested {
+            } else if (*heap).config.trace.is_some() {
+                Callback::run(&raw mut (*heap).inside, || Self::drain(heap));
+            } else {
+                Self::drain(heap);
             }
         }
     }
 
-    /// The same for a heap of one area whose blocks are held by their starts only.
+    /// Looks at words and into all that they lead to, in a heap of one area whose blocks are held by their starts
+    /// only and are looked into word by word: what most heaps are, and where most time goes.
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
     #[inline(never)]
-    unsafe fn look_in_one(heap: *mut KnTraced, from: *const *const u8, to: *const *const u8) {
-        // SAFETY: the caller's word.
+    unsafe fn trace_in_one(heap: *mut KnTraced, from: *const Word, to: *const Word) {
+        // SAFETY: the caller's word; what is on the stack are starts of blocks, or of parts of them.
         unsafe {
             let area = &raw mut (*heap).area;
-            let (base, count, shift) = ((*area).base.addr(), (*area).count, (*area).shift);
-            let mut at = from;
-            while at != to {
-                let granule = at.read().addr().wrapping_sub(base).rotate_right(shift);
-                at = at.add(1);
-                if granule < count {
-                    Self::reach(heap, area, granule);
+            let base = (*area).base;
+            let span = (*area).count << Area::shift(area);
+            let bottom = (&raw mut (*heap).stack).cast::<*mut u8>();
+            let mut top = bottom.add((*heap).waiting);
+            let (mut at, mut end) = (from, to);
+            loop {
+                while at != end {
+                    let offset = at.read().addr().wrapping_sub(base.addr());
+                    at = at.add(1);
+                    if offset >= span {
+                        continue;
+                    }
+                    let granule = offset >> Area::shift(area);
+                    if granule << Area::shift(area) != offset {
+                        continue;
+                    }
+                    let group = &mut *Area::group(area, granule);
+                    let place = granule % WORD_BITS;
+                    let bit = 1 << place;
+                    if group.heads & !group.marks & bit == 0 {
+                        continue;
+                    }
+                    group.marks |= bit;
+                    if group.scan & bit == 0 {
+                        continue;
+                    }
+                    if top == bottom.add(STACK) {
+                        Area::remember(area, granule);
+                        continue;
+                    }
+                    // If the block ends in this group its size is known, and often small.
+                    let behind = !group.tails() >> place >> 1;
+                    let more = if behind == 0 { KNOWN } else { lowest(behind) };
+                    let known = if more < KNOWN { more + 1 } else { 0 };
+                    top.write(base.wrapping_add(offset | known));
+                    top = top.add(1);
                 }
+                if top == bottom {
+                    break;
+                }
+                top = top.sub(1);
+                let next = top.read();
+                let known = next.addr() & KNOWN;
+                let start = next.wrapping_sub(known);
+                at = start.cast();
+                end = if known != 0 {
+                    start.add(known << Area::shift(area)).cast()
+                } else {
+                    let (end, rest) = Self::part(area, start);
+                    if !rest.is_null() && top != bottom.add(STACK) {
+                        top.write(rest);
+                        top = top.add(1);
+                        rest.cast()
+                    } else {
+                        end.cast()
+                    }
+                };
+            }
+            (*heap).waiting = 0;
+        }
+    }
+
+    /// Where a block, or the remainder of one, ends, and where its first part does, if it has more than one.
+    ///
+    /// # Safety
+    /// `start` is that of a granule of a block of the area.
+    #[inline(never)]
+    unsafe fn part(area: *mut Area, start: *mut u8) -> (*mut u8, *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let granule = (start.addr() - (*area).base.addr()) >> Area::shift(area);
+            let end = Area::end(area, granule);
+            let rest = if end - granule > PART { Area::address(area, granule + PART) } else { null_mut() };
+            (Area::address(area, end), rest)
+        }
+    }
+
+    /// Looks at words that may be pointers; what they refer to is marked, and waits to be looked into.
+    ///
+    /// # Safety
+    /// As [`KnTraced::mark`].
+    unsafe fn look_at(heap: *mut KnTraced, from: *const Word, to: *const Word) {
+        let mut at = from;
+        while at != to {
+            // SAFETY: the caller's word.
+            unsafe {
+                Self::look_everywhere(heap, at.read().addr());
+                at = at.add(1);
             }
         }
     }
@@ -172,7 +264,6 @@ impl KnTraced {
     ///
     /// # Safety
     /// `granule` is one of the area's.
-    #[inline(always)]
     unsafe fn reach(heap: *mut KnTraced, area: *mut Area, granule: Granule) {
         // SAFETY: the caller's word.
         unsafe {
@@ -185,15 +276,23 @@ impl KnTraced {
             if group.scan & bit == 0 {
                 return;
             }
-            let waiting = (*heap).waiting;
-            if waiting < STACK {
-                *(&raw mut (*heap).stack).cast::<*mut u8>().add(waiting) = Area::address(area, granule);
-                (*heap).waiting = waiting + 1;
+            if (*heap).waiting < STACK {
+                Self::wait(heap, Area::address(area, granule));
             } else {
-                group.heads &= !bit;
-                group.scan &= !bit;
-                (*area).grey = (*area).grey.min(granule / WORD_BITS);
+                Area::remember(area, granule);
             }
+        }
+    }
+
+    /// Puts the start of a block, or of a part of one, on the stack.
+    ///
+    /// # Safety
+    /// As [`KnTraced::mark`]; the stack has room.
+    unsafe fn wait(heap: *mut KnTraced, start: *mut u8) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).write(start);
+            (*heap).waiting += 1;
         }
     }
 
@@ -201,41 +300,23 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
-    #[inline(always)]
-    unsafe fn drain(heap: *mut KnTraced) {
-        // SAFETY: the caller's word.
-        unsafe {
-            if (*heap).waiting == 0 {
-            } else if (*heap).config.trace.is_some() {
-                Callback::run(&raw mut (*heap).inside, || Self::empty_stack(heap));
-            } else {
-                Self::empty_stack(heap);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`KnTraced::mark`].
     #[inline(never)]
-    unsafe fn empty_stack(heap: *mut KnTraced) {
+    unsafe fn drain(heap: *mut KnTraced) {
         // SAFETY: what is on the stack are granules of blocks.
         unsafe {
             while (*heap).waiting != 0 {
                 (*heap).waiting -= 1;
-                let at = *(&raw const (*heap).stack).cast::<*mut u8>().add((*heap).waiting);
-                let area = Self::area_of(heap, at);
-                let granule = (at.addr() - (*area).base.addr()) >> (*area).shift;
-                let mut end = Area::end(area, granule);
+                let start = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
+                let (mut end, rest) = Self::part(Self::area_of(heap, start), start);
                 if let Some(trace) = (*heap).config.trace {
-                    trace((*heap).config.context, at.cast(), (end - granule) << (*area).shift);
+                    trace((*heap).config.context, start.cast(), end.addr() - start.addr());
                     continue;
                 }
-                if end - granule > PART && (*heap).waiting < STACK {
-                    end = granule + PART;
-                    *(&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting) = Area::address(area, end);
-                    (*heap).waiting += 1;
+                if !rest.is_null() && (*heap).waiting < STACK {
+                    Self::wait(heap, rest);
+                    end = rest;
                 }
-                Self::look(heap, at.cast(), Area::address(area, end).cast());
+                Self::look_at(heap, start.cast(), end.cast());
             }
         }
     }
@@ -244,7 +325,6 @@ impl KnTraced {
     ///
     /// # Safety
     /// It is in one.
-    #[inline(always)]
     unsafe fn area_of(heap: *mut KnTraced, at: *mut u8) -> *mut Area {
         // SAFETY: the caller's word.
         unsafe {
@@ -283,12 +363,10 @@ impl KnTraced {
                 group.heads |= grey;
                 group.scan |= grey;
                 while grey != 0 {
-                    let granule = word * WORD_BITS + lowest(grey);
+                    Self::wait(heap, Area::address(area, word * WORD_BITS + lowest(grey)));
                     grey &= grey - 1;
-                    *(&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting) = Area::address(area, granule);
-                    (*heap).waiting += 1;
                 }
-                Self::drain(heap);
+                Self::look(heap, NOTHING, NOTHING, false);
                 // Blocks of areas before this one may have been reached.
                 area = &raw mut (*heap).area;
             }
@@ -297,6 +375,22 @@ impl KnTraced {
 }
 
 impl Area {
+    /// Lets the bits remember that a block is still to be looked into.
+    ///
+    /// # Safety
+    /// `area` is live, a block that is looked into starts at the granule.
+    #[inline(never)]
+    unsafe fn remember(area: *mut Area, granule: Granule) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let group = &mut *Area::group(area, granule);
+            let bit = 1 << (granule % WORD_BITS);
+            group.heads &= !bit;
+            group.scan &= !bit;
+            (*area).grey = (*area).grey.min(granule / WORD_BITS);
+        }
+    }
+
     /// Takes the marks away that the last collection left.
     ///
     /// # Safety
@@ -319,5 +413,5 @@ impl Area {
     }
 }
 
-// A group's blocks have room on the empty stack.
-const _: () = assert!(STACK >= WORD_BITS);
+// A group's blocks, and those that a part of a block or of the roots refers to, have room on the empty stack.
+const _: () = assert!(STACK >= WORD_BITS && STACK > PART * 32 / size_of::<Word>() && STACK > WORDS);
