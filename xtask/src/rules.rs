@@ -73,6 +73,7 @@ const PRINTED: &[&str] = &[
     "still there: 99\ntold: double free\n",
     "collect\nbye, 2 of them\n",
     "3 notes, 1.25\nedit: session.draft held a note\nit is NULL now\nthe heap is as it was\n",
+    "10 live, the newest 9000\nall else is in one piece\n",
 ];
 
 /// The C programs of README.md, compiled with the archive and run.
