@@ -10,8 +10,11 @@
 #   make bench-counted   measure counted cells and their rivals; writes docs/counted-figures.md
 #   make bench-arena     measure scopes and arenas and their rivals; writes docs/arena-figures.md
 #   make bench-hosted    measure libknoll.so and its rivals as mallocs of real programs; writes docs/hosted-figures.md
+#   make bench-micropython    measure MicroPython's own heap and Knoll's under its interpreter, on an emulated Cortex-M3;
+#                   writes docs/micropython-figures.md
 #   make test-dropin     fifty programs on libknoll.so, each next to the same on libc's malloc; installs them from Debian
 #   make test-aarch64    libknoll.so on 64-bit Arm, emulated
+#   make test-micropython     MicroPython's own tests with its heap and with Knoll's, here and on an emulated Cortex-M3
 #   make size       code size of each public function, and of libknoll.so
 #   make install    libknoll.so, libknoll.a, header, pkg-config and CMake files; PREFIX, DESTDIR, FEATURES=hardened
 #   make miri       the tests under Miri, 64 and 32 bit (slow)
@@ -27,16 +30,16 @@ FUZZ_SECONDS ?= 60
 XTASK = @[ -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" ] || echo "==> Building the driver, xtask: about a minute, once"; cargo xtask
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-dropin test-aarch64 header firmware dist bench bench-counted bench-arena bench-hosted size install miri fuzz clean help
+.PHONY: run test test-dropin test-aarch64 header firmware dist bench bench-counted bench-arena bench-hosted bench-micropython test-micropython size install miri fuzz clean help
 
 run:
-	@tools/setup.sh rust firmware emu host nim preload
+	@tools/setup.sh rust firmware emu host nim preload micropython
 	$(XTASK) run
 	@cargo xtask nim
 	@cargo xtask dropin --only python3-objects
 
 test:
-	@tools/setup.sh rust firmware emu host valgrind preload nim node
+	@tools/setup.sh rust firmware emu host valgrind preload nim node micropython
 	@tools/setup.sh miri || echo "==> Without Miri: its step says so, all others run" >&2
 	$(XTASK) test
 
@@ -75,6 +78,14 @@ bench-arena:
 bench-hosted:
 	@tools/setup.sh rust host bench-hosted
 	$(XTASK) bench-hosted
+
+bench-micropython:
+	@tools/setup.sh rust firmware emu host micropython
+	$(XTASK) bench-micropython
+
+test-micropython:
+	@tools/setup.sh rust firmware emu host micropython
+	$(XTASK) micropython test
 
 size:
 	@tools/setup.sh rust

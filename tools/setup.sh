@@ -19,6 +19,7 @@
 #   bench-hosted   what libknoll.so is measured against as a malloc: mimalloc, jemalloc, tcmalloc; programs to measure
 #   dropin     the real programs of `make test-dropin`: tools, languages, compilers, servers of Debian's
 #   aarch64    QEMU, a cross compiler and the Rust target: libknoll.so on 64-bit Arm
+#   micropython  what MicroPython's source is fetched with, as Debian's source package, and built with
 #   miri       a nightly toolchain with Miri and rust-src; the tests do without if need be
 #   fuzz       cargo-fuzz, for `make fuzz`
 #
@@ -232,6 +233,18 @@ group_aarch64() {
   rustup target list --installed | grep -q "^$target$" || attempt "Rust for $target" rustup target add "$target"
 }
 
+# MicroPython itself comes from Debian's source package: `cargo xtask micropython` fetches it.
+group_micropython() {
+  group_firmware
+  need dpkg-dev command -v dpkg-source
+  need xz-utils command -v xz
+  need gcc command -v gcc
+  need make command -v make
+  need pkg-config command -v pkg-config
+  need libffi-dev includes gcc ffi.h
+  need python3 command -v python3
+}
+
 group_miri() {
   command -v rustup >/dev/null || return 0
   if ! rustup toolchain list | grep -q '^nightly'; then
@@ -249,11 +262,11 @@ group_fuzz() {
   command -v cargo-fuzz >/dev/null || attempt "cargo-fuzz" cargo install --locked cargo-fuzz
 }
 
-[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted bench-arena bench-hosted miri
+[ $# -gt 0 ] || set -- rust firmware emu host valgrind preload nim node bench-counted bench-arena bench-hosted micropython miri
 for group in "$@"; do
   case $group in
     rust | firmware | emu | host | valgrind | preload | nim | node | miri | fuzz) "group_$group" ;;
-    bench-counted | bench-arena | bench-hosted | dropin | aarch64) "group_$group" ;;
+    bench-counted | bench-arena | bench-hosted | dropin | aarch64 | micropython) "group_$group" ;;
     *)
       say "no such group: $group"
       exit 2
