@@ -27,6 +27,20 @@ void __aeabi_memset(void *to, size_t length, int byte) { mp_fun_table.memset_(to
 void __aeabi_memclr(void *to, size_t length) { mp_fun_table.memset_(to, 0, length); }
 void __aeabi_memclr4(void *to, size_t length) { mp_fun_table.memset_(to, 0, length); }
 #endif
+#if defined(__ARM_ARCH_6M__)
+/* This core cannot divide. Knoll does once, when a heap is made: bit by bit is fast enough. */
+unsigned __aeabi_uidiv(unsigned dividend, unsigned divisor) {
+    unsigned quotient = 0, remainder = 0;
+    for (int bit = 31; bit >= 0; bit--) {
+        remainder = remainder << 1 | (dividend >> bit & 1u);
+        if (remainder >= divisor) {
+            remainder -= divisor;
+            quotient |= 1u << bit;
+        }
+    }
+    return quotient;
+}
+#endif
 
 #define MAGIC ((uintptr_t)0x6C6C4E4Bu) /* "KNll" */
 

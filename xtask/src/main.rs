@@ -24,6 +24,7 @@ mod miri;
 mod nim;
 mod preload;
 mod proof;
+mod python_tools;
 mod races;
 mod reports;
 mod rules;
@@ -96,6 +97,8 @@ enum Command {
     Preload(preload::Args),
     /// libknoll.so as malloc: every order of its threads' steps, every wrong pointer, millions of random calls
     Proof(proof::Args),
+    /// knoll-imports, knoll_ffi.py and knoll_heap.mpy: what MicroPython can use without Knoll built in
+    PythonTools(python_tools::Args),
     /// Run the tests with threads under ThreadSanitizer
     Races(races::Args),
     /// What libknoll.so tells of itself: kn_process_*, KNOLL_STATS, KNOLL_DUMP_SIGNAL, last words
@@ -145,6 +148,7 @@ fn main() -> ExitCode {
         Command::Lisp(args) => lisp::run(args),
         Command::Preload(args) => preload::run(args),
         Command::Proof(args) => proof::run(args),
+        Command::PythonTools(args) => python_tools::run(args),
         Command::Races(args) => races::run(args),
         Command::Reports => reports::run(),
         Command::Rules(args) => rules::run(args),

@@ -257,6 +257,11 @@ fn steps() -> Result<Vec<Step>> {
             ],
         },
         Step {
+            name: "imports",
+            what: "knoll-imports: each rule for a firmware's imports, what breaks it and what does not; a tree that breaks all",
+            commands: vec![xtask("python-tools imports")],
+        },
+        Step {
             name: "miri",
             what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
             commands: vec![xtask("miri --quick")],

@@ -65,6 +65,6 @@ impl Source {
     #[inline(always)]
     pub unsafe fn give_top(self, at: *mut u8) {
         // SAFETY: the caller's word.
-        let _ = unsafe { KnHeap::give_end(self.0, at) };
+        unsafe { KnHeap::give_end(self.0, at) };
     }
 }
