@@ -2036,6 +2036,14 @@ KnStatus kn_traced_add_area(KnTraced *heap, void *mem, size_t bytes, uint32_t gr
 void *kn_traced_alloc(KnTraced *heap, size_t size, uint32_t flags);
 
 /**
+ * The block that the last allocation of up to 4 granules without flags gave; NULL: there was none. It may be gone
+ * already.
+ *
+ * Cost: a load. Threads: exclusive.
+ */
+void *kn_traced_newest(const KnTraced *heap);
+
+/**
  * Frees a block now; its finaliser is not told.
  *
  * Does nothing for NULL, while the heap is locked, and while a collection marks; in a finaliser it works, for

@@ -87,6 +87,22 @@ pub unsafe extern "C" fn kn_traced_alloc(heap: *mut KnTraced, size: usize, flags
     unsafe { KnTraced::alloc(heap, size, flags).cast() }
 }
 
+/// The block that the last allocation of up to 4 granules without flags gave; NULL: there was none. It may be gone
+/// already.
+///
+/// Cost: a load. Threads: exclusive.
+///
+/// # Safety
+/// `heap` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn kn_traced_newest(heap: *const KnTraced) -> *mut c_void {
+    if heap.is_null() {
+        return null_mut();
+    }
+    // SAFETY: the caller's word.
+    unsafe { KnTraced::newest(heap).cast() }
+}
+
 /// Frees a block now; its finaliser is not told.
 ///
 /// Does nothing for NULL, while the heap is locked, and while a collection marks; in a finaliser it works, for

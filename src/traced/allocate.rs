@@ -30,6 +30,8 @@ use crate::port::Callback;
 
 /// The most granules of a block that takes the short way.
 const SHORT: usize = 4;
+/// The logarithm of the usual granule's bytes.
+const USUAL: u32 = 4;
 
 /// Of each granule whether a free run of `count` granules begins there and ends in the same word.
 #[inline(always)]
@@ -87,11 +89,18 @@ impl KnTraced {
     pub(super) unsafe fn alloc_slowly(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            let less = size.wrapping_sub(1) >> (*heap).area.shift;
-            if less < SHORT && (*heap).gate | flags == GATE_TOP {
-                let block = Self::short::<true>(heap, less);
-                if !block.is_null() {
-                    return block;
+            let less = size.wrapping_sub(1) >> Area::shift(&raw const (*heap).area);
+            let gate = (*heap).gate | flags;
+            if less < SHORT && gate & !GATE_TOP == 0 {
+                if gate != 0 {
+                    let block = Self::short::<true>(heap, less);
+                    if !block.is_null() {
+                        return block;
+                    }
+                }
+                // The hint's group is used up; others are not.
+                if let Some(granule) = Area::search(&raw mut (*heap).area, less + 1, usize::from(gate != 0)) {
+                    return Self::give(heap, granule, less, gate != 0);
                 }
             }
             let side = u32::from(flags & KN_LONG_LIVED == 0 && Self::in_scope(heap));
@@ -118,17 +127,55 @@ impl KnTraced {
                 return null_mut();
             }
             let bit = if TOP { log2(runs) } else { lowest(runs) };
-            group.heads |= 1 << bit;
-            group.scan |= ((2 << less) - 1) << bit;
+            if less == 0 {
+                group.heads |= 1 << bit;
+                group.scan |= 1 << bit;
+            } else {
+                group.heads |= 1 << bit;
+                group.scan |= ((2 << less) - 1) << bit;
+            }
             let granule = word * WORD_BITS + bit;
             if TOP && granule < (*area).floor {
                 (*area).floor = granule;
             }
             let block = Area::address(area, granule);
-            zero(block, (less + 1) << Area::shift(area));
             assert_unchecked(!block.is_null());
+            (*heap).newest = block;
+            if less == 0 && Area::shift(area) == USUAL {
+                zero(block, 1 << USUAL);
+            } else {
+                zero(block, (less + 1) << Area::shift(area));
+            }
             block
         }
+    }
+
+    /// A block of `less + 1` granules that are free.
+    ///
+    /// # Safety
+    /// As [`KnTraced::alloc`]; a search has found them.
+    unsafe fn give(heap: *mut KnTraced, granule: Granule, less: usize, top: bool) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let area = &raw mut (*heap).area;
+            Area::occupy(area, granule, less + 1, 0);
+            if top {
+                (*area).floor = (*area).floor.min(granule);
+            }
+            let block = Area::address(area, granule);
+            (*heap).newest = block;
+            zero(block, (less + 1) << Area::shift(area));
+            block
+        }
+    }
+
+    /// The block that the last allocation of up to [`SHORT`] granules without flags gave.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    pub unsafe fn newest(heap: *const KnTraced) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe { (*heap).newest }
     }
 
     /// A block at a side of the heap, or null after all that could be done.

@@ -19,7 +19,7 @@ use core::ptr::{copy_nonoverlapping, null_mut};
 
 use super::area::{Area, Granule};
 use super::config::*;
-use super::heap::{KnTraced, Phase};
+use super::heap::{KnTraced, Phase, GATE_SLOW};
 use super::zero::zero;
 use crate::heap::bits::WORD_BITS;
 use crate::heap::KnStatus;
@@ -79,7 +79,36 @@ impl KnTraced {
     ///
     /// # Safety
     /// `heap` is live and nobody else uses it; the block is not used afterwards.
+    #[inline(always)]
     pub unsafe fn free(heap: *mut KnTraced, block: *mut u8) {
+        // SAFETY: the caller's word. The short way frees a block of the first area that ends in the group that it
+        // begins in, where it is swept, and that has no finaliser.
+        unsafe {
+            let area = &raw mut (*heap).area;
+            let Some(granule) = Area::granule(area, block.addr()) else { return Self::free_slowly(heap, block) };
+            let word = granule / WORD_BITS;
+            let place = granule % WORD_BITS;
+            let group = &mut *(*area).groups.add(word);
+            let behind = !group.tails() >> place >> 1;
+            let bit = 1 << place;
+            // The block's granules: up to the first one behind it.
+            let all = (behind ^ behind.wrapping_sub(1)) << place;
+            let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
+            if !open || behind == 0 || group.heads & bit == 0 || group.marks & all != 0 {
+                return Self::free_slowly(heap, block);
+            }
+            group.heads &= !bit;
+            group.scan &= !all;
+            Area::lower_by_run(area, word, place);
+        }
+    }
+
+    /// The same for any block, state and word.
+    ///
+    /// # Safety
+    /// As [`KnTraced::free`].
+    #[inline(never)]
+    unsafe fn free_slowly(heap: *mut KnTraced, block: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
             let open = (*heap).phase == Phase::Idle && (*heap).locks == 0;

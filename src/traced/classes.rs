@@ -15,6 +15,7 @@
 //! Costs: to lower or raise hints takes a few instructions for each class that changes.
 
 use super::area::Area;
+use crate::heap::bits::{log2, lowest, WORD_BITS};
 
 /// How many there are.
 pub(super) const CLASSES: usize = 11;
@@ -76,7 +77,7 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live; the groups are in it.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn lower(area: *mut Area, low: usize, high: usize) {
         // SAFETY: the caller's word.
         let (hints, words) = unsafe { ((&raw mut (*area).hints).cast::<u32>(), (*area).words) };
@@ -88,6 +89,37 @@ impl Area {
                     break;
                 }
                 *hint = from_there as u32;
+            }
+        }
+    }
+
+    /// Notes that there may be the run that the free granule `place` of a group is part of.
+    ///
+    /// # Safety
+    /// `area` is live; the granule is free.
+    #[inline(always)]
+    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let taken = !(*(*area).groups.add(word)).free();
+            let above = taken >> place;
+            let below_it = taken << (WORD_BITS - 1 - place);
+            if above == 0 || below_it == 0 {
+                // It may go on in the next group, or begin in the one before.
+                return Area::lower(area, word, word);
+            }
+            let run = lowest(above) + (WORD_BITS - 1 - log2(below_it)) - 1;
+            let largest = below(run);
+            let hints = (&raw mut (*area).hints).cast::<u32>();
+            for (hints, from_there) in [(hints, word), (hints.add(CLASSES), (*area).words - 1 - word)] {
+                let mut class = largest;
+                while *hints.add(class) > from_there as u32 {
+                    *hints.add(class) = from_there as u32;
+                    if class == 0 {
+                        break;
+                    }
+                    class -= 1;
+                }
             }
         }
     }

@@ -37,6 +37,8 @@ pub struct KnTraced {
     pub(super) area: Area,
     /// What an allocation must know: [`GATE_TOP`], [`GATE_SLOW`]; 0 as a rule.
     pub(super) gate: u32,
+    /// What the last short allocation gave.
+    pub(super) newest: *mut u8,
     /// Phase of the collection.
     pub(super) phase: Phase,
     pub(super) locks: u32,

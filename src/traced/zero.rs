@@ -12,6 +12,20 @@
 #[inline(always)]
 pub(super) unsafe fn zero(at: *mut u8, bytes: usize) {
     #[cfg(all(target_arch = "arm", knoll_cortex_m, not(knoll_no_clz)))]
+    // SAFETY: the caller's word: two stores of 8 bytes.
+    unsafe {
+        if bytes == 16 {
+            core::arch::asm!(
+                "strd {zero}, {zero}, [{at}]",
+                "strd {zero}, {zero}, [{at}, #8]",
+                at = in(reg) at,
+                zero = in(reg) 0,
+                options(nostack, preserves_flags)
+            );
+            return;
+        }
+    }
+    #[cfg(all(target_arch = "arm", knoll_cortex_m, not(knoll_no_clz)))]
     // SAFETY: the caller's word: each store writes 8 bytes of the range, the first one iff they are not
     // a multiple of 16.
     unsafe {
