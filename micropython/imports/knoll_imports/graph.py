@@ -70,8 +70,6 @@ class Graph:
         if module is None:
             yield Edge(importer, "(beyond the top-level package)", statement.line, "unknown", False, statement)
             return
-        if module in self.settings.erased or module.partition(".")[0] in self.settings.erased:
-            return
         submodules = list(self._submodules(module, statement.name))
         for name in self.ancestors(module):
             yield Edge(importer, name, statement.line, self.kind(name), True, statement)

@@ -41,6 +41,7 @@ class Module:
             settings.transient,
             settings.presize,
             settings.frozen,
+            settings.erased,
         )
         source.bytes = len(raw)
         return source

@@ -73,6 +73,10 @@ if not TYPE_CHECKING: import d
 """
         self.assertEqual([i.module for i in parse(text, "m", False).imports], ["typing", "typing", "b", "d"])
 
+    def test_erased_imports_are_not_seen_and_bind_nothing(self) -> None:
+        source = parse("from typing import Any\nimport typing, a\n", "m", False, erased=["typing"])
+        self.assertEqual(([i.module for i in source.imports], source.bound), (["a"], {"a"}))
+
     def test_constants_decide(self) -> None:
         text = """
 if __debug__: import a
