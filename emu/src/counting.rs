@@ -3,7 +3,7 @@
 //! ```text
 //!   quick   known block, nothing special, below the budget: total += its count   (most)
 //!   slow    first time here, or an entry, a return address, a mark; always under
-//!           --watch and --stack, and while KNOLL_MARK_CALL waits for its call
+//!           --stack, and while KNOLL_MARK_CALL waits for its call
 //! ```
 //!
 //! Guarantees: the total is exact at every block's start, which is where all calls begin and
@@ -11,11 +11,11 @@
 //!
 //! Costs: the quick way is one table load, two compares and an addition.
 
-use crate::blocks::flag;
+use crate::blocks::{flag, Entry};
 use crate::decode::{self, Block, MARK_END};
 use crate::fault::FaultKind;
 use crate::hooks::with_single_steps;
-use crate::machine::{stop, Engine, Stop};
+use crate::machine::{stop, Engine, Run, Stop};
 use crate::measure::Subject;
 use crate::semihosting::Memory;
 use unicorn_engine::RegisterARM;
@@ -32,6 +32,9 @@ pub(crate) fn on_block(engine: &mut Engine, address: u64, size: u32) {
         if entry.bytes() == size && entry.flags() & SPECIAL == 0 && total < run.quick_until {
             run.total = total;
             run.block = (address, size);
+            if run.watching {
+                note_who_acts(run, entry);
+            }
             return;
         }
     }
@@ -101,10 +104,15 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
         run.meter.stack_at(stack.saturating_add_signed(lowest));
     }
     if run.watching {
-        // A helper acts for whoever called it, so it leaves the question as it was.
-        if flags & flag::HELPER == 0 {
-            run.watch.acting = flags & flag::KNOLL != 0;
-        }
+        note_who_acts(run, entry);
+    }
+}
+
+/// Whose doing the stores of a block are. A helper acts for whoever called it, so it leaves the question as it was.
+#[inline(always)]
+fn note_who_acts(run: &mut Run, entry: Entry) {
+    if entry.flags() & flag::HELPER == 0 {
+        run.watch.acting = entry.flags() & flag::KNOLL != 0;
     }
 }
 

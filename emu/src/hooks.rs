@@ -38,7 +38,7 @@ pub(crate) fn add(engine: &mut Engine, options: &Options, cpu: Cpu) -> Result<()
     if options.watch {
         engine.add_mem_hook(HookType::MEM_WRITE, EVERYWHERE.0, EVERYWHERE.1, on_write)?;
         // M0 checks all alignment by itself.
-        if cpu != Cpu::M0 {
+        if cpu != Cpu::M0 && !options.stores_alone {
             engine.add_mem_hook(HookType::MEM_READ, EVERYWHERE.0, EVERYWHERE.1, on_read)?;
         }
     }

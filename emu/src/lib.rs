@@ -59,6 +59,8 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Watch Knoll's writes.
     pub watch: bool,
+    /// Look at stores alone under the watch, at no load: much faster, but an unaligned LDM or LDRD goes unnoticed.
+    pub stores_alone: bool,
     /// Find the deepest stack.
     pub stack: bool,
     /// Keep the firmware's output instead of printing it.

@@ -115,8 +115,7 @@ pub struct Run {
 impl Run {
     /// Decides anew how long blocks may be counted the quick way.
     pub(crate) fn set_pace(&mut self) {
-        let slow =
-            self.watching || self.sounding || self.stepping || self.next_call.is_some() || self.profile.is_some();
+        let slow = self.sounding || self.stepping || self.next_call.is_some() || self.profile.is_some();
         self.quick_until = if slow { 0 } else { self.budget };
     }
 }

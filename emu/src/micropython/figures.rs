@@ -97,6 +97,7 @@ pub fn measure(task: &Task) -> Result<Figures> {
     let options = Options {
         exclude: if task.plain { Vec::new() } else { firmware.collector.clone() },
         watch: task.watch && is_knoll,
+        stores_alone: true,
         journal: !task.plain,
         profile: task.profile,
         ..Options::default()

@@ -34,7 +34,7 @@ pub fn serve(path: &Path, watch: bool, budget: u64) -> Result<Session> {
     let mut session = Session { instructions: 0, status: 0, watched: 0 };
     loop {
         let firmware = Firmware::load(path)?;
-        let options = Options { watch: watch && firmware.is_knoll, ..Options::default() };
+        let options = Options { watch: watch && firmware.is_knoll, stores_alone: true, ..Options::default() };
         let mut board = Board::reset(firmware, &options)?;
         board.machine.engine.get_data_mut().serial.go_live();
         let end = until_end(&mut board, budget)?;
