@@ -1,0 +1,1 @@
+# Imported by workflows, forgotten at their end.

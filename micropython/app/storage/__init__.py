@@ -1,0 +1,1 @@
+# Always active: what the device remembers. Presized at boot, by device.py.

@@ -1,0 +1,75 @@
+# Numbers, JSON, the map; step, threshold, buffers that are not looked into.
+import gc
+import knoll
+
+try:
+    import json
+except ImportError:
+    print("SKIP")
+    raise SystemExit
+
+gc.collect()
+info = knoll.info()
+print(sorted(info))
+print(info["total"] == info["used"] + info["free"], info["largest"] <= info["free"], info["blocks"] > 10)
+print(info["granule"] in (8, 16, 32), info["areas"] >= 1, info["scopes"], info["automatic"], info["workflows"])
+print(gc.mem_free() <= info["free"], gc.mem_alloc() + gc.mem_free() == info["total"])
+before = knoll.info()["collections"]
+gc.collect()
+print(knoll.info()["collections"] - before)
+
+# what is allocated is counted
+block = bytearray(5000)
+after = knoll.info()
+print(5000 <= after["used"] - info["used"] < 7500)
+block = None
+
+witness = json.loads(knoll.witness())
+print(isinstance(witness, dict), len(witness) > 3)
+info = knoll.info()
+print("free" in knoll.witness(), "largest" in knoll.witness())
+
+# the sweep by steps; nothing is left behind a whole collection
+gc.collect()
+while not knoll.step(100):
+    pass
+print(knoll.step(1), knoll.info()["unswept"])
+
+# threshold
+print(knoll.threshold(), gc.threshold())
+print(knoll.threshold(32000), gc.threshold() == knoll.threshold())
+collections = knoll.info()["collections"]
+for i in range(200):
+    bytearray(1000)
+print(3 <= knoll.info()["collections"] - collections <= 9)
+print(knoll.threshold(0), knoll.threshold(-1), gc.threshold())
+
+# a buffer: a bytearray, but what is in it is no reference
+buffer = knoll.buffer(100)
+print(type(buffer).__name__, len(buffer), sum(buffer))
+buffer[3] = 4
+buffer.extend(b"more")
+print(len(buffer), buffer[3], bytes(buffer[100:]))
+print(knoll.buffer(0), len(memoryview(knoll.buffer(7))))
+for i in range(50):
+    buffer.extend(bytes(40))
+print(len(buffer), buffer[3])
+
+for wrong in (
+    lambda: knoll.buffer(),
+    lambda: knoll.buffer(-1),
+    lambda: knoll.buffer("5"),
+    lambda: knoll.buffer(1 << 70),
+    lambda: knoll.buffer(1 << 28),
+    lambda: knoll.step(0),
+    lambda: knoll.step(-1),
+    lambda: knoll.step(None),
+    lambda: knoll.threshold("5"),
+    lambda: knoll.info(1),
+):
+    try:
+        wrong()
+        print("accepted")
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        print(type(error).__name__)
+print(knoll.check())
