@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import __version__, report
 from .accepted import sort_out, write_baseline
-from .cost import Costs, read_measured
+from .cost import Costs, measuring_script, read_measured
 from .graph import Graph
 from .rules import check, plural
 from .settings import RULES, UsageError, load
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cost", nargs="?", const="", metavar="MEASURED.json",
         help="also what each top-level import of the system and always-active modules costs; with measured costs of knoll.import_cost",
     )
+    parser.add_argument("--measure", action="store_true", help="only print a script for the device, whose output is MEASURED.json")
     parser.add_argument("--why", nargs=2, metavar=("MODULE", "IMPORTED"), help="only tell by which imports one module loads another")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="accept the findings of this file as well")
     parser.add_argument("--write-baseline", type=Path, metavar="FILE", help="write what is found now, to be accepted")
@@ -72,6 +73,10 @@ def _run(chosen: argparse.Namespace) -> int:
     if not modules:
         raise UsageError(f"{settings.file}: no Python module under {', '.join(map(str, settings.roots))}")
     graph = Graph(settings, modules)
+    judged = [name for name in modules if name in settings.system or name in settings.always_active]
+    if chosen.measure:
+        print(measuring_script(graph, judged), end="")
+        return 0
     costs = Costs(graph, read_measured(Path(chosen.cost)) if chosen.cost else None)
     if chosen.why:
         return _why(graph, *chosen.why)
@@ -85,8 +90,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return 0
     shown = None
     if chosen.cost is not None:
-        names = (name for name in modules if name in settings.system or name in settings.always_active)
-        shown = [cost for name in names for cost in costs.of(name)]
+        shown = [cost for name in judged for cost in costs.of(name)]
     if chosen.json:
         print(report.as_json(findings, accepted, len(modules), shown))
     else:

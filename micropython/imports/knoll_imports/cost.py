@@ -4,19 +4,30 @@ Counted are modules of the tree that are not loaded already when the importer is
 the importer's packages, not what it expects loaded, and what these load themselves. RAM is a measured cost where
 there is one, else the estimate of source.py.
 
-A file of measured costs is JSON: an object of module names and bytes, or of module names and objects with `bytes`; or a
-list of objects with `name` and `bytes`. Each is the cost of one module without those that it loads.
+A file of measured costs is JSON: an object of module names and what `knoll.import_cost` answered for each, of which `bytes`
+and `modules` count: the bytes of all modules that this import loaded. Where they are several, what is left of the bytes after
+those that have a row of their own is shared among the others as the estimates are. `--measure` gives a script for the device that
+imports what others need first, so that each module has a row of its own. A number instead of an answer is one module's bytes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .graph import Graph
 from .settings import UsageError, matches
+
+
+@dataclass
+class Measured:
+    """A row of a file of measured costs."""
+
+    modules: list[str]
+    bytes: int
 
 
 @dataclass
@@ -38,8 +49,12 @@ class Cost:
 class Costs:
     """The costs of a graph's modules."""
 
-    def __init__(self, graph: Graph, measured: dict[str, int] | None = None) -> None:
-        self.graph, self.measured = graph, measured or {}
+    def __init__(self, graph: Graph, rows: list[Measured] | None = None) -> None:
+        self.graph = graph
+        self.measured: dict[str, int] = {}
+        # Rows of one module first: they say what is left of the others.
+        for row in sorted(rows or [], key=lambda row: len(row.modules)):
+            self.measured |= self.shares(row)
         self.active = set(graph.settings.always_active) & set(graph.modules)
         self.active |= graph.closure(self.active)
 
@@ -52,6 +67,18 @@ class Costs:
         # An always-active module is judged as if it came first.
         before = set() if module in settings.always_active else self.active
         return before | names | graph.closure(names, before)
+
+    def shares(self, row: Measured) -> dict[str, int]:
+        """What each module of a row costs that has no cost yet."""
+        known = sum(self.measured.get(name, 0) for name in row.modules)
+        new = [name for name in row.modules if name not in self.measured and name in self.graph.modules]
+        estimates = [self.graph.modules[name].source.ram for name in new]
+        left, whole = max(row.bytes - known, 0), sum(estimates)
+        shares = {}
+        for name, estimate in zip(new, estimates):
+            shares[name] = left * estimate // whole if whole else 0
+            left, whole = left - shares[name], whole - estimate
+        return shares
 
     def ram(self, module: str) -> int:
         """The bytes of a module's own."""
@@ -82,24 +109,45 @@ class Costs:
         return costs
 
 
-def read_measured(file: Path) -> dict[str, int]:
+def read_measured(file: Path) -> list[Measured]:
     """A file of measured costs; `UsageError` when it is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: {error}") from error
-    rows = content.items() if isinstance(content, dict) else [(row.get("name"), row) for row in _objects(file, content)]
-    measured = {}
-    for name, value in rows:
-        if isinstance(value, dict):
-            value = value.get("bytes")
-        if not isinstance(name, str) or not isinstance(value, int):
-            raise UsageError(f"{file}: {name!r} has no number of bytes")
-        measured[name] = value
-    return measured
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: not an object of module names and costs")
+    rows = []
+    for name, answer in content.items():
+        if not isinstance(answer, dict):
+            answer = {"bytes": answer}
+        size, modules = answer.get("bytes"), answer.get("modules", [name])
+        if not isinstance(size, int) or not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
+            raise UsageError(f"{file}: {name} has no number of bytes, or no list of modules")
+        rows.append(Measured(modules, size))
+    return rows
 
 
-def _objects(file: Path, content: Any) -> list[dict[str, Any]]:
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise UsageError(f"{file}: neither an object nor a list of objects")
-    return content
+def measuring_script(graph: Graph, names: Iterable[str]) -> str:
+    """A script for MicroPython with Knoll that imports modules, those that others need first, and prints what each cost."""
+    ordered = dict.fromkeys(found for name in names for found in _needed_first(graph, name))
+    lines = ["import json", "import knoll", "", "costs = {}", "for name in ("]
+    lines += [f'    "{name}",' for name in ordered]
+    lines += ["):", "    try:", "        costs[name] = knoll.import_cost(name)", "    except ImportError:", "        pass"]
+    return "\n".join([*lines, "print(json.dumps(costs))"]) + "\n"
+
+
+def _needed_first(graph: Graph, name: str) -> Iterator[str]:
+    """A module and all that it loads, each behind those that it loads itself, as far as cycles let."""
+    work, seen = [(name, iter(graph.loads(name)))], {name}
+    while work:
+        module, edges = work[-1]
+        for edge in edges:
+            if edge.imported not in seen:
+                seen.add(edge.imported)
+                work.append((edge.imported, iter(graph.loads(edge.imported))))
+                break
+        else:
+            work.pop()
+            if graph.modules[module].path is not None:
+                yield module

@@ -1,8 +1,13 @@
 """What an import loads; closures, chains, cycles; costs."""
 
+import contextlib
+import io
+import json
+import sys
 import unittest
+from unittest import mock
 
-from knoll_imports.cost import Costs, read_measured
+from knoll_imports.cost import Costs, Measured, measuring_script, read_measured
 from knoll_imports.settings import UsageError
 from knoll_imports.tree import read_tree
 
@@ -140,26 +145,51 @@ class CostTest(FirmwareTest):
         self.assertEqual(cost.measured, 0)
         modules = graph.modules
         self.assertEqual(cost.ram, modules["new"].source.ram + modules["newer"].source.ram)
-        cost = next(c for c in Costs(graph, {"new": 1000, "newer": 10}).of("m") if c.statement == "import new")
+        cost = next(c for c in Costs(graph, [Measured(["new"], 1000), Measured(["newer"], 10)]).of("m") if c.statement == "import new")
         self.assertEqual((cost.ram, cost.measured), (1010, 2))
 
     def test_an_always_active_module_pays_for_all(self) -> None:
         graph = self.graph(self.SETTINGS, self.FILES)
         self.assertEqual(Costs(graph).of("core")[0].loads, ["below"])
 
+    def test_several_modules_of_one_import_share_its_cost(self) -> None:
+        graph = self.graph(self.SETTINGS, self.FILES)
+        costs = Costs(graph, [Measured(["new", "newer", "of C"], 1000), Measured(["newer"], 300)])
+        self.assertEqual(costs.measured, {"newer": 300, "new": 700})
+        costs = Costs(graph, [Measured(["pack.one", "pack.two", "pack"], 1001)])
+        self.assertEqual(sum(costs.measured.values()), 1001)
+        self.assertEqual(Costs(graph, [Measured(["new"], 5), Measured(["new", "newer"], 3)]).measured["newer"], 0)
+
     def test_files_of_measured_costs(self) -> None:
         file = self.root / "measured.json"
-        for text in (
-            '{"a": 5}',
-            '{"a": {"bytes": 5, "blocks": 1}}',
-            '[{"name": "a", "bytes": 5}]',
+        for text, expected in (
+            ('{"a": 5}', Measured(["a"], 5)),
+            ('{"a": {"before": 1, "after": 6, "bytes": 5, "modules": ["a", "b"]}}', Measured(["a", "b"], 5)),
+            ('{"a": {"bytes": 5, "modules": []}}', Measured([], 5)),
         ):
             file.write_text(text)
-            self.assertEqual(read_measured(file), {"a": 5})
-        for text in ("", "[1]", '{"a": "5"}', '[{"bytes": 5}]', "7"):
+            self.assertEqual(read_measured(file), [expected])
+        for text in ("", "[1]", '{"a": "5"}', '{"a": {"modules": []}}', '{"a": {"bytes": 5, "modules": "a"}}', "7"):
             file.write_text(text)
             with self.assertRaises(UsageError, msg=text):
                 read_measured(file)
+
+    def test_the_script_for_the_device_imports_what_is_needed_first(self) -> None:
+        script = measuring_script(self.graph(self.SETTINGS, self.FILES), ["m"])
+        asked = []
+
+        class Knoll:
+            @staticmethod
+            def import_cost(name: str) -> dict:
+                if name == "ready":
+                    raise ImportError
+                asked.append(name)
+                return {"bytes": 16, "modules": [name]}
+
+        with mock.patch.dict(sys.modules, knoll=Knoll), contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(script, {})
+        self.assertEqual(asked, ["below", "core", "behind", "newer", "new", "pack", "pack.one", "pack.two", "m"])
+        self.assertEqual(json.loads(out.getvalue())["new"], {"bytes": 16, "modules": ["new"]})
 
 
 if __name__ == "__main__":
