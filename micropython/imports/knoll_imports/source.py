@@ -18,6 +18,7 @@ cost (`--cost FILE`) replaces it.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,14 +83,20 @@ def parse(
 ) -> Source:
     """Reads a module's text; a syntax error is noted in the result."""
     source = Source(bytes=len(text.encode()))
+    package = name if is_package else name.rpartition(".")[0]
+    reader = _Reader(source, name, package, constants or {}, transient or [], presize, erased)
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            # An odd escape in a string is nothing to this program.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+        reader.statements(tree.body, _Place())
     except (SyntaxError, ValueError) as error:
         source.error = (getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error))
         return source
-    package = name if is_package else name.rpartition(".")[0]
-    reader = _Reader(source, name, package, constants or {}, transient or [], presize, erased)
-    reader.statements(tree.body, _Place())
+    except (RecursionError, MemoryError):
+        source.error = (1, "nested too deeply to be read")
+        return source
     source.ram = _ram(source, reader.objects)
     if not frozen:
         source.ram += round(BYTECODE * sum(1 for _ in ast.walk(tree)))
@@ -147,12 +154,7 @@ class _Reader:
             case ast.ImportFrom():
                 self.import_from(node, place)
             case ast.If():
-                decided = decide(node.test, self.constants)
-                self.expressions(node.test, place)
-                if decided is not False:
-                    self.statements(node.body, place)
-                if decided is not True:
-                    self.statements(node.orelse, place)
+                self.branches(node, place)
             case ast.Try() | ast.TryStar():
                 optional = place.optional or any(_catches_import_error(handler) for handler in node.handlers)
                 self.statements(node.body, place.within(optional=optional))
@@ -191,6 +193,22 @@ class _Reader:
                 self.source.attributes.update(node.names)
             case _:
                 self.expressions(node, place)
+
+    def branches(self, node: ast.If, place: _Place) -> None:
+        """An `if` with all its `elif`, which the tree has one in the other."""
+        while True:
+            decided = decide(node.test, self.constants)
+            self.expressions(node.test, place)
+            if decided is not False:
+                self.statements(node.body, place)
+            if decided is True:
+                return
+            match node.orelse:
+                case [ast.If() as other]:
+                    node = other
+                case others:
+                    self.statements(others, place)
+                    return
 
     # ---- imports
 

@@ -92,4 +92,4 @@ def _drop_empty_namespaces(found: dict[str, Module]) -> None:
 def _shown(path: Path) -> str:
     """A path as the reader would type it from where the command runs."""
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return os.path.normpath(path) if relative.startswith("..") else relative

@@ -1,6 +1,7 @@
 """One file: which imports are seen, where they stand, what is bound."""
 
 import unittest
+import warnings
 
 from knoll_imports.source import Import, parse, slots_for
 
@@ -123,6 +124,17 @@ import d
         source = parse("import a\nimport +\n", "m", False)
         self.assertEqual((source.error[0], source.imports), (2, []))
         self.assertIsNotNone(parse("a\0b", "m", False).error)
+
+    def test_deep_nesting_is_a_finding_and_a_long_elif_is_none(self) -> None:
+        self.assertIsNotNone(parse("x = " + "(" * 500 + ")" * 500, "m", False).error)
+        self.assertIsNotNone(parse("x = " + "-" * 50000 + "1", "m", False).error)
+        chain = "if a: import a\n" + "elif b: import b\n" * 800 + "else: import c\n"
+        self.assertEqual(len(imports(chain)), 802)
+
+    def test_odd_escapes_warn_nobody(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.assertEqual(imports(r"x = '\d'"), [])
 
     def test_a_huge_file_and_an_empty_one(self) -> None:
         self.assertEqual(imports(""), [])
