@@ -43,7 +43,7 @@ class Heap:
         return _usable(self.memory, _place(self.memory, block))
 
     def arena(self, presize=0, budget=0):
-        """An arena in the heap: see Arena."""
+        """An arena in the heap: see Arena. NameError: this module was made without arenas."""
         return Arena(self, presize, budget)
 
     def stats(self):

@@ -170,6 +170,7 @@ static mp_obj_t place(mp_obj_t object, mp_obj_t view) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(place_obj, place);
 
+#if !defined(KNOLL_NO_ARENA)
 /* An arena's record lies in a block of its own, a little behind its start; kn_arena_stats knows whether it is one. */
 static KnArena *arena_at(const memory_t *memory, mp_obj_t where, KnArenaStats *stats) {
     KnArena *arena = at(memory, where);
@@ -230,6 +231,7 @@ static mp_obj_t arena_stats(mp_obj_t object, mp_obj_t where) {
     return numbers(values, sizeof values / sizeof values[0]);
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(arena_stats_obj, arena_stats);
+#endif
 
 /* Called when the module is imported. */
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
@@ -242,10 +244,12 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR__stats, MP_OBJ_FROM_PTR(&stats_obj));
     mp_store_global(MP_QSTR__check, MP_OBJ_FROM_PTR(&check_obj));
     mp_store_global(MP_QSTR__place, MP_OBJ_FROM_PTR(&place_obj));
+#if !defined(KNOLL_NO_ARENA)
     mp_store_global(MP_QSTR__arena, MP_OBJ_FROM_PTR(&arena_create_obj));
     mp_store_global(MP_QSTR__arena_alloc, MP_OBJ_FROM_PTR(&arena_alloc_obj));
     mp_store_global(MP_QSTR__arena_reset, MP_OBJ_FROM_PTR(&arena_reset_obj));
     mp_store_global(MP_QSTR__arena_destroy, MP_OBJ_FROM_PTR(&arena_destroy_obj));
     mp_store_global(MP_QSTR__arena_stats, MP_OBJ_FROM_PTR(&arena_stats_obj));
+#endif
     MP_DYNRUNTIME_INIT_EXIT
 }

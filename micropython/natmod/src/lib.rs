@@ -10,7 +10,7 @@
 //! ```text
 //!   knoll_heap.c    Python's arguments to these functions    (dynruntime.h)
 //!        |
-//!   lib.rs          the names of knoll.h
+//!   lib.rs          the names of knoll.h; arenas.rs: those of arenas, with the feature `arena`
 //!        |
 //!   ../../../src/heap, ../../../src/arena    the library's own source
 //!        |
@@ -21,14 +21,17 @@
 
 // What the library's other parts need of these is not needed here.
 
+#[cfg(feature = "arena")]
 #[path = "../../../src/arena/mod.rs"]
 pub mod arena;
+#[cfg(feature = "arena")]
+mod arenas;
 #[path = "../../../src/heap/mod.rs"]
 pub mod heap;
+#[cfg(feature = "arena")]
 mod memory;
 mod port;
 
-use arena::{KnArena, KnArenaConfig, KnArenaStats, KN_RESET_KEEP};
 use core::ffi::c_void;
 use heap::{KnHeap, KnHeapConfig, KnHeapStats, KnStatus};
 
@@ -108,61 +111,4 @@ pub unsafe extern "C" fn kn_heap_check(heap: *mut KnHeap) -> KnStatus {
 pub unsafe extern "C" fn kn_heap_stats(heap: *mut KnHeap, out: *mut KnHeapStats) -> KnStatus {
     // SAFETY: the caller's word.
     unsafe { KnHeap::stats(heap, out) }
-}
-
-/// As in knoll.h; `config` is not NULL.
-///
-/// # Safety
-/// As [`kn_heap_malloc`]; `config` is valid for a read.
-#[no_mangle]
-pub unsafe extern "C" fn kn_arena_create(heap: *mut KnHeap, config: *const KnArenaConfig) -> *mut KnArena {
-    // SAFETY: the caller's word.
-    unsafe { KnArena::create(heap, &config.read()) }
-}
-
-/// As in knoll.h.
-///
-/// # Safety
-/// `arena` is memory of a live heap, where an arena is or was.
-#[no_mangle]
-pub unsafe extern "C" fn kn_arena_alloc(arena: *mut KnArena, size: usize) -> *mut c_void {
-    // SAFETY: the caller's word.
-    unsafe { KnArena::alloc(arena, size).cast() }
-}
-
-/// As in knoll.h.
-///
-/// # Safety
-/// As [`kn_arena_alloc`]; nothing in the arena is used afterwards.
-#[no_mangle]
-pub unsafe extern "C" fn kn_arena_reset(arena: *mut KnArena) {
-    // SAFETY: the caller's word.
-    let _ = unsafe { KnArena::reset(arena, KN_RESET_KEEP, 0) };
-}
-
-/// As in knoll.h.
-///
-/// # Safety
-/// As [`kn_arena_reset`].
-#[no_mangle]
-pub unsafe extern "C" fn kn_arena_destroy(arena: *mut KnArena) {
-    // SAFETY: the caller's word.
-    let _ = unsafe { KnArena::destroy(arena) };
-}
-
-/// As in knoll.h.
-///
-/// # Safety
-/// As [`kn_arena_alloc`]; `out` is valid for a write.
-#[no_mangle]
-pub unsafe extern "C" fn kn_arena_stats(arena: *const KnArena, out: *mut KnArenaStats) -> KnStatus {
-    // SAFETY: the caller's word.
-    match unsafe { KnArena::stats_of(arena) } {
-        Some(stats) => {
-            // SAFETY: the caller's word.
-            unsafe { out.write(stats) };
-            KnStatus::Ok
-        }
-        None => KnStatus::Order,
-    }
 }

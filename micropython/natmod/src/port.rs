@@ -7,12 +7,16 @@ use core::ffi::{c_void, CStr};
 
 use crate::heap::KnStatus;
 
+#[cfg(feature = "arena")]
 #[path = "../../../src/port/callback.rs"]
 mod callback;
+#[cfg(feature = "arena")]
 #[path = "../../../src/port/stack.rs"]
 mod stack;
 
+#[cfg(feature = "arena")]
 pub(crate) use callback::Callback;
+#[cfg(feature = "arena")]
 use stack::stack_pointer;
 
 /// Told to nobody.
