@@ -135,6 +135,9 @@ pub fn localised_object(raw: &Path, target: &str) -> Result<PathBuf> {
         // Bare-metal compilers write no such note, and one object that has it makes the linker
         // warn of all that have not.
         copy.args(["--remove-section", ".note.GNU-stack"]);
+        // Nothing unwinds: a panic stops. Firmware whose linker script has no place for the tables of that would get
+        // them as sections of their own, on top of its data.
+        copy.args(["--remove-section", ".ARM.exidx*"]);
     }
     // rust-objcopy is linked to the toolchain's own LLVM library.
     let libraries = capture(&mut program("rustc", ["--print", "sysroot"]))?;

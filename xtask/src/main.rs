@@ -20,6 +20,7 @@ mod hosted;
 mod install;
 mod lisp;
 mod localise;
+mod micropython;
 mod miri;
 mod nim;
 mod preload;
@@ -75,6 +76,8 @@ enum Command {
     CountsHosted(bench_hosted::counts::Args),
     /// Let libFuzzer look for operations that break the heap
     Fuzz(fuzz::Args),
+    /// MicroPython on Knoll's traced heap, against its own tests, here and in the emulated Cortex-M3
+    Micropython(micropython::Args),
     /// Run the tests under Miri: provenance, aliasing, 64 and 32 bit
     Miri(miri::Args),
     /// A Nim program with Nim's own collector on libknoll.so, next to the same on libc
@@ -139,6 +142,7 @@ fn main() -> ExitCode {
         Command::Dist(args) => dist::run(args),
         Command::Dropin(args) => dropin::run(args),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Micropython(args) => micropython::run(args),
         Command::Miri(args) => miri::run(args),
         Command::Nim(args) => nim::run(args),
         Command::Grain(args) => grain::run(args),
