@@ -87,8 +87,8 @@ pub unsafe extern "C" fn kn_traced_alloc(heap: *mut KnTraced, size: usize, flags
     unsafe { KnTraced::alloc(heap, size, flags).cast() }
 }
 
-/// The block that the last allocation of up to 4 granules without flags gave; NULL: there was none. It may be gone
-/// already.
+/// The block that the last allocation without flags gave; NULL: there was none. One that had to collect, or to go to
+/// another area, may not be noted. The block may be gone already.
 ///
 /// Cost: a load. Threads: exclusive.
 ///

@@ -17,21 +17,18 @@
 //! hint names has room. Else a few instructions for each group (as many granules as a word has bits) from the
 //! hint to the run.
 
-use core::hint::assert_unchecked;
 use core::ptr::null_mut;
 
 use super::area::{Area, Granule, Group};
-use super::classes::{below, CLASSES};
+use super::classes::{below, EXACT};
 use super::config::*;
-use super::heap::{KnTraced, Phase, GATE_TOP};
+use super::heap::{KnTraced, Phase, GATE_TOP, GATE_UNUSUAL, USUAL};
 use super::zero::zero;
 use crate::heap::bits::{log2, lowest, WORD_BITS};
 use crate::port::Callback;
 
 /// The most granules of a block that takes the short way.
 const SHORT: usize = 4;
-/// The logarithm of the usual granule's bytes.
-const USUAL: u32 = 4;
 
 /// Of each granule whether a free run of `count` granules begins there and ends in the same word.
 #[inline(always)]
@@ -46,17 +43,14 @@ fn runs(free: usize, count: usize) -> usize {
     runs
 }
 
-/// The same for `less + 1` granules, at most [`SHORT`], without a loop.
+/// The same for `less + 1` granules, from 2 to [`SHORT`], without a loop.
 #[inline(always)]
 fn short_runs(free: usize, less: usize) -> usize {
-    let mut runs = free;
-    if less != 0 {
-        runs &= free >> 1;
-        if less == 3 {
-            runs &= runs >> 2;
-        } else if less == 2 {
-            runs &= free >> 2;
-        }
+    let mut runs = free & (free >> 1);
+    if less == 3 {
+        runs &= runs >> 2;
+    } else if less == 2 {
+        runs &= free >> 2;
     }
     runs
 }
@@ -68,13 +62,37 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it.
     #[inline(always)]
     pub unsafe fn alloc(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
-        // SAFETY: the caller's word; the block is short.
+        // SAFETY: the caller's word; the size is in the class, and what the hint names is swept. With nothing in the
+        // gate granules have the usual size.
         unsafe {
-            let less = size.wrapping_sub(1) >> Area::shift(&raw const (*heap).area);
+            let area = &raw mut (*heap).area;
+            let less = size.wrapping_sub(1) >> USUAL;
             if less < SHORT && (*heap).gate | flags == 0 {
-                let block = Self::short::<false>(heap, less);
-                if !block.is_null() {
-                    return block;
+                let hint = *Area::hints(area, 0).add(less) as usize;
+                let group = &mut *(*area).groups.add(hint);
+                let free = group.free();
+                let start = (*area).base.wrapping_add(hint << (USUAL + WORD_BITS.trailing_zeros()));
+                if less == 0 {
+                    if free != 0 {
+                        let bit = lowest(free);
+                        group.heads |= 1 << bit;
+                        group.scan |= 1 << bit;
+                        let block = start.wrapping_add(bit << USUAL);
+                        (*heap).newest = block;
+                        zero(block, 1 << USUAL);
+                        return block;
+                    }
+                } else {
+                    let runs = short_runs(free, less);
+                    if runs != 0 {
+                        let bit = lowest(runs);
+                        group.heads |= 1 << bit;
+                        group.scan |= ((2 << less) - 1) << bit;
+                        let block = start.wrapping_add(bit << USUAL);
+                        (*heap).newest = block;
+                        zero(block, (less + 1) << USUAL);
+                        return block;
+                    }
                 }
             }
             Self::alloc_slowly(heap, size, flags)
@@ -87,20 +105,28 @@ impl KnTraced {
     /// As [`KnTraced::alloc`].
     #[inline(never)]
     pub(super) unsafe fn alloc_slowly(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence.
         unsafe {
-            let less = size.wrapping_sub(1) >> Area::shift(&raw const (*heap).area);
+            let area = &raw mut (*heap).area;
+            let less = size.wrapping_sub(1) >> Area::shift(area);
             let gate = (*heap).gate | flags;
-            if less < SHORT && gate & !GATE_TOP == 0 {
-                if gate != 0 {
-                    let block = Self::short::<true>(heap, less);
-                    if !block.is_null() {
-                        return block;
+            if gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
+                let top = gate & GATE_TOP != 0;
+                if less < EXACT {
+                    let hint = *Area::hints(area, usize::from(top)).add(less) as usize;
+                    let word = if top { ((*area).words - 1).wrapping_sub(hint) } else { hint };
+                    let runs = runs((*(*area).groups.wrapping_add(word)).free(), less + 1);
+                    if runs != 0 {
+                        let bit = if top { log2(runs) } else { lowest(runs) };
+                        if top {
+                            (*area).floor = (*area).floor.min(word * WORD_BITS + bit);
+                        }
+                        return Self::give_in_group(heap, word, bit, less, flags);
                     }
                 }
-                // The hint's group is used up; others are not.
-                if let Some(granule) = Area::search(&raw mut (*heap).area, less + 1, usize::from(gate != 0)) {
-                    return Self::give(heap, granule, less, gate != 0);
+                // A size of 0 is more than any area has.
+                if let Some(granule) = Area::search(area, less + 1, usize::from(top)) {
+                    return Self::give(heap, granule, less, flags, top);
                 }
             }
             let side = u32::from(flags & KN_LONG_LIVED == 0 && Self::in_scope(heap));
@@ -108,57 +134,35 @@ impl KnTraced {
         }
     }
 
-    /// A block of `less + 1` granules from the group that the side's hint names, or null.
+    /// A block of `less + 1` free granules that lie in one group; of `flags` only KN_NO_SCAN is done.
     ///
     /// # Safety
-    /// As [`KnTraced::alloc`]; nothing is allocated but by way of the gate, and `less < SHORT`.
+    /// As [`KnTraced::alloc`]; they are free and swept.
     #[inline(always)]
-    unsafe fn short<const TOP: bool>(heap: *mut KnTraced, less: usize) -> *mut u8 {
-        // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence; what is taken is
-        // free, and swept because the hint names it.
+    unsafe fn give_in_group(heap: *mut KnTraced, word: usize, bit: usize, less: usize, flags: u32) -> *mut u8 {
+        // SAFETY: the caller's word.
         unsafe {
             let area = &raw mut (*heap).area;
-            let hints = (&raw const (*area).hints).cast::<u32>();
-            let hint = *hints.add(if TOP { CLASSES + less } else { less }) as usize;
-            let word = if TOP { ((*area).words - 1).wrapping_sub(hint) } else { hint };
-            let group = &mut *(*area).groups.wrapping_add(word);
-            let runs = short_runs(group.free(), less);
-            if runs == 0 {
-                return null_mut();
-            }
-            let bit = if TOP { log2(runs) } else { lowest(runs) };
-            if less == 0 {
-                group.heads |= 1 << bit;
-                group.scan |= 1 << bit;
-            } else {
-                group.heads |= 1 << bit;
-                group.scan |= ((2 << less) - 1) << bit;
-            }
-            let granule = word * WORD_BITS + bit;
-            if TOP && granule < (*area).floor {
-                (*area).floor = granule;
-            }
-            let block = Area::address(area, granule);
-            assert_unchecked(!block.is_null());
+            let group = &mut *(*area).groups.add(word);
+            let quiet = usize::from(flags & KN_NO_SCAN != 0);
+            group.heads |= 1 << bit;
+            group.scan |= ((2 << less) - 1 - quiet) << bit;
+            let block = Area::address(area, word * WORD_BITS + bit);
             (*heap).newest = block;
-            if less == 0 && Area::shift(area) == USUAL {
-                zero(block, 1 << USUAL);
-            } else {
-                zero(block, (less + 1) << Area::shift(area));
-            }
+            zero(block, (less + 1) << Area::shift(area));
             block
         }
     }
 
-    /// A block of `less + 1` granules that are free.
+    /// A block of `less + 1` granules that are free, anywhere; of `flags` only KN_NO_SCAN is done.
     ///
     /// # Safety
     /// As [`KnTraced::alloc`]; a search has found them.
-    unsafe fn give(heap: *mut KnTraced, granule: Granule, less: usize, top: bool) -> *mut u8 {
+    unsafe fn give(heap: *mut KnTraced, granule: Granule, less: usize, flags: u32, top: bool) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
             let area = &raw mut (*heap).area;
-            Area::occupy(area, granule, less + 1, 0);
+            Area::occupy(area, granule, less + 1, flags);
             if top {
                 (*area).floor = (*area).floor.min(granule);
             }
@@ -169,7 +173,7 @@ impl KnTraced {
         }
     }
 
-    /// The block that the last allocation of up to [`SHORT`] granules without flags gave.
+    /// The block that the last allocation without flags gave, if it was not made by a collection's leave.
     ///
     /// # Safety
     /// `heap` is live.
@@ -327,8 +331,7 @@ impl Area {
             if count > (*area).count {
                 return None;
             }
-            let hints = (&raw const (*area).hints).cast::<u32>().add(side * CLASSES);
-            let mut place = *hints.add(below(count)) as usize;
+            let mut place = *Area::hints(area, side).add(below(count)) as usize;
             // What is free before the place and reaches it.
             let mut before = Area::free_before(area, place, side);
             while place < words {
@@ -372,4 +375,4 @@ impl Area {
 }
 
 // The short way reads a whole group, and its hints are those of exact classes.
-const _: () = assert!(SHORT <= super::classes::EXACT && size_of::<Group>() == 3 * size_of::<usize>());
+const _: () = assert!(SHORT <= EXACT && size_of::<Group>() == 3 * size_of::<usize>());

@@ -20,6 +20,8 @@
 //! granule is a head: extents and searches end there without a comparison. So do granules of the last group
 //! behind the area's end.
 //!
+//! On 32-bit targets an area has at most 128 MB of granules; what lies behind them is not used.
+//!
 //! Costs: an extent takes a few instructions, and a few more for each group that the block fills.
 
 use core::hint::assert_unchecked;
@@ -79,8 +81,9 @@ pub(super) struct Area {
     pub grey: usize,
     /// The first granule that the open scope's blocks took.
     pub floor: usize,
-    /// For each side and class of sizes the number of groups, counted from that side, that have no such run.
-    pub hints: [[u32; CLASSES]; 2],
+    /// For each side a zero, and then for each class of sizes the number of groups, counted from that side, that have
+    /// no such run.
+    pub hints: [[u32; 1 + CLASSES]; 2],
 }
 
 /// `grey` of an area that has none.
@@ -106,10 +109,9 @@ impl Area {
         let granule = 1usize << shift;
         // So many granules fit without their bits; with them it is less.
         let mut count = bytes >> shift;
-        // Few enough for the group numbers in `hints`, and for offsets that a rotation tells apart.
-        if count > (u32::MAX >> 8) as usize * WORD_BITS {
-            count = (u32::MAX >> 8) as usize * WORD_BITS;
-        }
+        // Few enough for group numbers of 32 bits, and, where words have 32, for what trace.rs does with offsets.
+        let most = if usize::BITS == 32 { (1 << 27) >> shift } else { 1 << 36 };
+        count = count.min(most);
         loop {
             if count == 0 {
                 return None;
@@ -134,7 +136,7 @@ impl Area {
                     slice: slice / WORD_BITS,
                     grey: NO_GREY,
                     floor: usize::MAX,
-                    hints: [[0; CLASSES]; 2],
+                    hints: [[0; 1 + CLASSES]; 2],
                 };
                 // SAFETY: the groups are those just laid out.
                 unsafe {

@@ -99,7 +99,7 @@ impl KnTraced {
             }
             group.heads &= !bit;
             group.scan &= !all;
-            Area::lower_by_run(area, word, place);
+            Area::lower_by_run(area, word, place, group.heads | group.scan);
         }
     }
 

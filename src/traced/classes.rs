@@ -55,6 +55,16 @@ pub(super) fn size(class: usize) -> usize {
 }
 
 impl Area {
+    /// The hints of a side, of class 0 and the others behind it.
+    ///
+    /// # Safety
+    /// `area` is live, the side 0 or 1.
+    #[inline(always)]
+    pub unsafe fn hints(area: *mut Area, side: usize) -> *mut u32 {
+        // SAFETY: the caller's word.
+        unsafe { (&raw mut (*area).hints).cast::<u32>().add(side * (1 + CLASSES) + 1) }
+    }
+
     /// Notes that `words` groups from the side have no run of `count` granules.
     ///
     /// # Safety
@@ -62,7 +72,7 @@ impl Area {
     #[inline(always)]
     pub unsafe fn raise(area: *mut Area, side: usize, count: usize, words: usize) {
         // SAFETY: the caller's word; the side is 0 or 1.
-        let hints = unsafe { (&raw mut (*area).hints).cast::<u32>().add(side * CLASSES) };
+        let hints = unsafe { Area::hints(area, side) };
         for class in above(count)..CLASSES {
             // SAFETY: a class of the side.
             let hint = unsafe { &mut *hints.add(class) };
@@ -80,47 +90,50 @@ impl Area {
     #[inline(never)]
     pub unsafe fn lower(area: *mut Area, low: usize, high: usize) {
         // SAFETY: the caller's word.
-        let (hints, words) = unsafe { ((&raw mut (*area).hints).cast::<u32>(), (*area).words) };
+        let words = unsafe { (*area).words };
         for (side, from_there) in [(0, low), (1, words - 1 - high)] {
-            for class in (0..CLASSES).rev() {
-                // SAFETY: a class of the side.
-                let hint = unsafe { &mut *hints.add(side * CLASSES + class) };
-                if *hint <= from_there as u32 {
-                    break;
-                }
-                *hint = from_there as u32;
-            }
+            // SAFETY: the caller's word; all classes.
+            unsafe { lower_some(Area::hints(area, side).add(CLASSES), from_there) };
         }
     }
 
-    /// Notes that there may be the run that the free granule `place` of a group is part of.
+    /// Notes that there may be the run that the free granule `place` of a group is part of; `taken` are those of the
+    /// group that are not free.
     ///
     /// # Safety
-    /// `area` is live; the granule is free.
+    /// `area` is live; it is so.
     #[inline(always)]
-    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize) {
+    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize, taken: usize) {
         // SAFETY: the caller's word.
         unsafe {
-            let taken = !(*(*area).groups.add(word)).free();
             let above = taken >> place;
-            let below_it = taken << (WORD_BITS - 1 - place);
-            if above == 0 || below_it == 0 {
-                // It may go on in the next group, or begin in the one before.
-                return Area::lower(area, word, word);
-            }
-            let run = lowest(above) + (WORD_BITS - 1 - log2(below_it)) - 1;
-            let largest = below(run);
-            let hints = (&raw mut (*area).hints).cast::<u32>();
-            for (hints, from_there) in [(hints, word), (hints.add(CLASSES), (*area).words - 1 - word)] {
-                let mut class = largest;
-                while *hints.add(class) > from_there as u32 {
-                    *hints.add(class) = from_there as u32;
-                    if class == 0 {
-                        break;
-                    }
-                    class -= 1;
+            let before = taken << (WORD_BITS - 1 - place);
+            // It may go on in the next group, or begin in the one before; or it is long.
+            if above != 0 && before != 0 {
+                let run = lowest(above) + (WORD_BITS - 1 - log2(before)) - 1;
+                if run <= EXACT {
+                    lower_some(Area::hints(area, 0).add(run), word);
+                    lower_some(Area::hints(area, 1).add(run), (*area).words - 1 - word);
+                    return;
                 }
             }
+            Area::lower(area, word, word);
+        }
+    }
+}
+
+/// Lowers the hints of the classes before `end`, the largest first.
+///
+/// # Safety
+/// `end` is behind a hint of a live area.
+#[inline(always)]
+unsafe fn lower_some(end: *mut u32, from_there: usize) {
+    // SAFETY: the caller's word; the zero in front of a side's hints stops the loop.
+    unsafe {
+        let mut hint = end.sub(1);
+        while *hint > from_there as u32 {
+            *hint = from_there as u32;
+            hint = hint.sub(1);
         }
     }
 }

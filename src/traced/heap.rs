@@ -29,6 +29,10 @@ pub(super) const STACK: usize = 64;
 pub(super) const GATE_TOP: u32 = 0x100;
 /// There is more to do than to find room.
 pub(super) const GATE_SLOW: u32 = 0x200;
+/// Granules of the first area have not the usual size, which the shortest way takes for granted.
+pub(super) const GATE_UNUSUAL: u32 = 0x400;
+/// The logarithm of the usual granule's bytes.
+pub(super) const USUAL: u32 = 4;
 
 /// A heap of traced memory.
 #[repr(C, align(8))]
@@ -145,7 +149,9 @@ impl KnTraced {
         let closed = heap.locks != 0 || heap.phase != Phase::Idle;
         let slow = closed || stress || heap.config.threshold != 0;
         let top = heap.scopes != 0 && heap.lasting == 0;
-        heap.gate = (u32::from(top) * GATE_TOP) | (u32::from(slow) * GATE_SLOW);
+        let unusual = heap.area.shift != USUAL;
+        let bits = [(top, GATE_TOP), (slow, GATE_SLOW), (unusual, GATE_UNUSUAL)];
+        heap.gate = bits.iter().map(|&(set, bit)| u32::from(set) * bit).sum();
     }
 
     /// The areas.

@@ -7,8 +7,8 @@
 //!   ignored.
 //!
 //! ```text
-//!   | array of 10,000            |      look into 7 granules, remember the remainder, go on with what
-//!     ^ 7 granules ^ remainder          they refer to: a wide block takes one place on the stack
+//!   | array of 10,000            |      look into 128 bytes, remember the remainder, go on with what
+//!     ^ 128 bytes  ^ remainder          they refer to: a wide block takes two places on the stack
 //!
 //!   stack full:  head scan mark 1 1 1 -> 0 0 1      the bits remember; when the stack is empty, words
 //!                                                   of bits are searched for such blocks
@@ -20,26 +20,26 @@
 //! Source: Dijkstra et al., "On-the-fly garbage collection" (1978) for the three colours; the grey ones in side bits
 //! are Knoll's.
 
-use core::ptr::null_mut;
-
 use super::area::{Area, Granule, NO_GREY};
 use super::config::KN_TRACED_INTERIOR;
 use super::heap::{KnTraced, Phase, STACK};
+use super::trace::trace_in_one;
 use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
 use crate::port::{report, Callback};
 
 /// A word that may be an address.
-type Word = *const u8;
+pub(super) type Word = *const u8;
 /// No words.
 const NOTHING: *const Word = core::ptr::null();
 
-/// Granules of a block that are looked into at a time, unless they are known to be fewer.
-const PART: usize = 7;
+/// Bytes of a block that are looked into at a time; a multiple of every granule.
+pub(super) const PART: usize = 128;
 /// Words of roots that are looked at at a time.
 const WORDS: usize = 32;
-/// The most granules of a block that the stack tells, in the lowest bits of its start; 0: not known.
-const KNOWN: usize = 7;
+/// What the lowest bits of an entry of the stack say: 0: a block; 1 to 6: one of so many granules; this: the
+/// remainder of one, and the entry below is its end.
+pub(super) const REMAINDER: usize = 7;
 
 impl KnTraced {
     /// Begins a collection, or begins it anew.
@@ -120,7 +120,7 @@ impl KnTraced {
                 && (*heap).config.trace.is_none()
                 && (*heap).config.flags & KN_TRACED_INTERIOR == 0
             {
-                return Self::trace_in_one(heap, from, to);
+                return trace_in_one(heap, from, to);
             }
             Self::look_at(heap, from, to);
             if nested {
@@ -129,93 +129,6 @@ impl KnTraced {
             } else {
                 Self::drain(heap);
             }
-        }
-    }
-
-    /// Looks at words and into all that they lead to, in a heap of one area whose blocks are held by their starts
-    /// only and are looked into word by word: what most heaps are, and where most time goes.
-    ///
-    /// # Safety
-    /// As [`KnTraced::mark`].
-    #[inline(never)]
-    unsafe fn trace_in_one(heap: *mut KnTraced, from: *const Word, to: *const Word) {
-        // SAFETY: the caller's word; what is on the stack are starts of blocks, or of parts of them.
-        unsafe {
-            let area = &raw mut (*heap).area;
-            let base = (*area).base;
-            let span = (*area).count << Area::shift(area);
-            let bottom = (&raw mut (*heap).stack).cast::<*mut u8>();
-            let mut top = bottom.add((*heap).waiting);
-            let (mut at, mut end) = (from, to);
-            loop {
-                while at != end {
-                    let offset = at.read().addr().wrapping_sub(base.addr());
-                    at = at.add(1);
-                    if offset >= span {
-                        continue;
-                    }
-                    let granule = offset >> Area::shift(area);
-                    if granule << Area::shift(area) != offset {
-                        continue;
-                    }
-                    let group = &mut *Area::group(area, granule);
-                    let place = granule % WORD_BITS;
-                    let bit = 1 << place;
-                    if group.heads & !group.marks & bit == 0 {
-                        continue;
-                    }
-                    group.marks |= bit;
-                    if group.scan & bit == 0 {
-                        continue;
-                    }
-                    if top == bottom.add(STACK) {
-                        Area::remember(area, granule);
-                        continue;
-                    }
-                    // If the block ends in this group its size is known, and often small.
-                    let behind = !group.tails() >> place >> 1;
-                    let more = if behind == 0 { KNOWN } else { lowest(behind) };
-                    let known = if more < KNOWN { more + 1 } else { 0 };
-                    top.write(base.wrapping_add(offset | known));
-                    top = top.add(1);
-                }
-                if top == bottom {
-                    break;
-                }
-                top = top.sub(1);
-                let next = top.read();
-                let known = next.addr() & KNOWN;
-                let start = next.wrapping_sub(known);
-                at = start.cast();
-                end = if known != 0 {
-                    start.add(known << Area::shift(area)).cast()
-                } else {
-                    let (end, rest) = Self::part(area, start);
-                    if !rest.is_null() && top != bottom.add(STACK) {
-                        top.write(rest);
-                        top = top.add(1);
-                        rest.cast()
-                    } else {
-                        end.cast()
-                    }
-                };
-            }
-            (*heap).waiting = 0;
-        }
-    }
-
-    /// Where a block, or the remainder of one, ends, and where its first part does, if it has more than one.
-    ///
-    /// # Safety
-    /// `start` is that of a granule of a block of the area.
-    #[inline(never)]
-    unsafe fn part(area: *mut Area, start: *mut u8) -> (*mut u8, *mut u8) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let granule = (start.addr() - (*area).base.addr()) >> Area::shift(area);
-            let end = Area::end(area, granule);
-            let rest = if end - granule > PART { Area::address(area, granule + PART) } else { null_mut() };
-            (Area::address(area, end), rest)
         }
     }
 
@@ -238,7 +151,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
-    unsafe fn look_everywhere(heap: *mut KnTraced, word: usize) {
+    pub(super) unsafe fn look_everywhere(heap: *mut KnTraced, word: usize) {
         // SAFETY: the caller's word.
         unsafe {
             for area in Self::areas(heap) {
@@ -302,22 +215,58 @@ impl KnTraced {
     /// As [`KnTraced::mark`].
     #[inline(never)]
     unsafe fn drain(heap: *mut KnTraced) {
-        // SAFETY: what is on the stack are granules of blocks.
+        // SAFETY: what is on the stack are blocks and parts of them.
         unsafe {
             while (*heap).waiting != 0 {
                 (*heap).waiting -= 1;
-                let start = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
-                let (mut end, rest) = Self::part(Self::area_of(heap, start), start);
+                let next = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
                 if let Some(trace) = (*heap).config.trace {
-                    trace((*heap).config.context, start.cast(), end.addr() - start.addr());
-                    continue;
+                    let end = Self::block_end(heap, next);
+                    trace((*heap).config.context, next.cast(), end.addr() - next.addr());
+                } else {
+                    let (start, end) = Self::part(heap, next);
+                    Self::look_at(heap, start.cast(), end.cast());
                 }
-                if !rest.is_null() && (*heap).waiting < STACK {
-                    Self::wait(heap, rest);
-                    end = rest;
-                }
-                Self::look_at(heap, start.cast(), end.cast());
             }
+        }
+    }
+
+    /// The words that an entry of the stack, which was taken off, says to look at now; a remainder is put back.
+    ///
+    /// # Safety
+    /// As [`KnTraced::mark`]; `entry` was on the stack.
+    pub(super) unsafe fn part(heap: *mut KnTraced, entry: *mut u8) -> (*mut u8, *mut u8) {
+        // SAFETY: below a remainder lies its end.
+        unsafe {
+            let tag = entry.addr() & REMAINDER;
+            let start = entry.wrapping_sub(tag);
+            let mut end = match tag {
+                0 => Self::block_end(heap, start),
+                REMAINDER => {
+                    (*heap).waiting -= 1;
+                    (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read()
+                }
+                known => start.wrapping_add(known << Area::shift(Self::area_of(heap, start))),
+            };
+            if end.addr() - start.addr() > PART && (*heap).waiting + 2 <= STACK {
+                Self::wait(heap, end);
+                end = start.wrapping_add(PART);
+                Self::wait(heap, end.wrapping_add(REMAINDER));
+            }
+            (start, end)
+        }
+    }
+
+    /// Where a block ends.
+    ///
+    /// # Safety
+    /// One starts there.
+    unsafe fn block_end(heap: *mut KnTraced, start: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let area = Self::area_of(heap, start);
+            let granule = (start.addr() - (*area).base.addr()) >> Area::shift(area);
+            Area::address(area, Area::end(area, granule))
         }
     }
 
@@ -380,7 +329,7 @@ impl Area {
     /// # Safety
     /// `area` is live, a block that is looked into starts at the granule.
     #[inline(never)]
-    unsafe fn remember(area: *mut Area, granule: Granule) {
+    pub(super) unsafe fn remember(area: *mut Area, granule: Granule) {
         // SAFETY: the caller's word.
         unsafe {
             let group = &mut *Area::group(area, granule);
@@ -414,4 +363,4 @@ impl Area {
 }
 
 // A group's blocks, and those that a part of a block or of the roots refers to, have room on the empty stack.
-const _: () = assert!(STACK >= WORD_BITS && STACK > PART * 32 / size_of::<Word>() && STACK > WORDS);
+const _: () = assert!(STACK >= WORD_BITS && STACK > PART / size_of::<Word>() + 2 && STACK > WORDS);

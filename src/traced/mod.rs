@@ -19,7 +19,7 @@
 //!
 //!   allocate.rs   a block: hints and words of bits tell where free runs are       classes.rs, zero.rs
 //!   block.rs      its size, freeing, resizing in place both ways
-//!   mark.rs       from roots to all that is reachable
+//!   mark.rs       from roots to all that is reachable; trace.rs: the loop in which most time goes
 //!   sweep.rs      finalisers, then the dead become free, a word of bits at a time
 //!   survey.rs     walk, numbers, check, who refers to whom, what pins
 //!   heap.rs       the control block; area.rs: an area and its bits; config.rs: the C structures
@@ -38,6 +38,7 @@ mod heap;
 mod mark;
 mod survey;
 mod sweep;
+mod trace;
 mod zero;
 
 pub use config::{

@@ -141,8 +141,11 @@ impl Area {
             let last = (run.end - 1) / WORD_BITS;
             let places = [last, words - 1 - run.start / WORD_BITS];
             (0..2).all(|side| {
-                let hints = &(*area).hints[side & 1];
-                (0..CLASSES).all(|class| size(class) > run.end - run.start || hints[class] as usize <= places[side & 1])
+                let hints = Area::hints(area, side);
+                *hints.sub(1) == 0
+                    && (0..CLASSES).all(|class| {
+                        size(class) > run.end - run.start || *hints.add(class) as usize <= places[side & 1]
+                    })
             })
         }
     }

@@ -55,7 +55,7 @@ impl KnTraced {
                 (*area).freed = 0;
                 (*area).unswept = 0;
                 (*area).swept_from = (*area).words;
-                (*area).hints = [[0; CLASSES]; 2];
+                (*area).hints = [[0; 1 + CLASSES]; 2];
                 if (*heap).config.slice == 0 {
                     Area::sweep(area, 0, (*area).words);
                     (*area).swept_from = 0;
