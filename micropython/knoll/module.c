@@ -187,7 +187,9 @@ static MP_DEFINE_CONST_FUN_OBJ_1(knoll_buffer_obj, knoll_buffer);
 /* Called by the swap when the interpreter starts or ends: its heap is empty, and no scope is open. */
 void knoll_module_forget(void) {
     memset(&knoll_state, 0, sizeof(knoll_state));
+    #if KNOLL_COUNTED
     knoll_counted_forget();
+    #endif
 }
 
 static const mp_rom_map_elem_t knoll_globals[] = {
@@ -201,8 +203,12 @@ static const mp_rom_map_elem_t knoll_globals[] = {
     { MP_ROM_QSTR(MP_QSTR_import_cost), MP_ROM_PTR(&knoll_import_cost_obj) },
     { MP_ROM_QSTR(MP_QSTR_keep), MP_ROM_PTR(&knoll_keep_obj) },
     { MP_ROM_QSTR(MP_QSTR_who_holds), MP_ROM_PTR(&knoll_who_holds_obj) },
+    #if KNOLL_ARENA
     { MP_ROM_QSTR(MP_QSTR_Arena), MP_ROM_PTR(&knoll_type_arena) },
+    #endif
+    #if KNOLL_COUNTED
     { MP_ROM_QSTR(MP_QSTR_Counted), MP_ROM_PTR(&knoll_type_counted) },
+    #endif
     { MP_ROM_QSTR(MP_QSTR_info), MP_ROM_PTR(&knoll_info_obj) },
     { MP_ROM_QSTR(MP_QSTR_witness), MP_ROM_PTR(&knoll_witness_obj) },
     { MP_ROM_QSTR(MP_QSTR_dump), MP_ROM_PTR(&knoll_dump_obj) },

@@ -19,6 +19,14 @@
 #ifndef KNOLL_MODULE_H
 #define KNOLL_MODULE_H
 
+/* What a firmware that is short of flash leaves out: each brings a part of the library with it. */
+#ifndef KNOLL_ARENA
+#define KNOLL_ARENA (1)
+#endif
+#ifndef KNOLL_COUNTED
+#define KNOLL_COUNTED (1)
+#endif
+
 #include "gc_swap.h"
 #include "knoll.h"
 #include "py/obj.h"

@@ -24,6 +24,8 @@
 #include "py/gc.h"
 #include "py/objarray.h"
 
+#if KNOLL_ARENA
+
 /* What the KnHeap and the scope's records take of the block, at most; a map of 1/32 is the largest that a layout has. */
 #define RECORDS(size) ((size) / 32 + (sizeof(void *) == 4 ? 768 : 1280))
 
@@ -147,3 +149,5 @@ MP_DEFINE_CONST_OBJ_TYPE(
     make_new, arena_make_new,
     attr, arena_attr,
     locals_dict, &arena_locals_dict);
+
+#endif // KNOLL_ARENA

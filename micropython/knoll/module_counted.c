@@ -22,6 +22,8 @@
 #include "module.h"
 #include "py/gc.h"
 
+#if KNOLL_COUNTED
+
 #include <string.h>
 
 /* Blocks that the KnHeap consists of; each is at least half as large as all before it, so that they do not run out. */
@@ -268,3 +270,5 @@ MP_DEFINE_CONST_OBJ_TYPE(
     unary_op, counted_unary_op,
     subscr, counted_subscr,
     locals_dict, &counted_locals_dict);
+
+#endif // KNOLL_COUNTED

@@ -269,12 +269,9 @@ static mp_obj_t name_of(const struct search *search) {
     return MP_OBJ_NEW_QSTR(MP_QSTR_block);
 }
 
-static mp_obj_t knoll_who_holds(mp_obj_t object) {
+/* Behind the collection, in a frame of its own: what such a large frame holds from before would hold blocks. */
+static MP_NOINLINE mp_obj_t find_holders(mp_obj_t object) {
     mp_obj_t answer = mp_obj_new_list(0, NULL);
-    if (!knoll_is_block(object)) {
-        return answer; // a small int, an interned str, what lies in ROM: not in the heap
-    }
-    gc_collect();
     struct holders holders;
     holders.count = 0;
     knoll_enter();
@@ -301,5 +298,13 @@ static mp_obj_t knoll_who_holds(mp_obj_t object) {
         mp_obj_list_append(answer, mp_obj_new_tuple(3, items));
     }
     return answer;
+}
+
+static mp_obj_t knoll_who_holds(mp_obj_t object) {
+    if (!knoll_is_block(object)) {
+        return mp_obj_new_list(0, NULL); // a small int, an interned str, what lies in ROM: not in the heap
+    }
+    gc_collect();
+    return find_holders(object);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(knoll_who_holds_obj, knoll_who_holds);

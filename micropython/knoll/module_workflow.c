@@ -266,6 +266,29 @@ static void count_held(knoll_workflow_t *self, const struct escape *escape) {
     }
 }
 
+/*
+ * What is left, behind the collection. A function of its own, since the collector looks at every word of the stack: room
+ * for lists in a frame that is there while it runs would hold whatever was in that place before.
+ */
+static MP_NOINLINE void look_back(knoll_workflow_t *self) {
+    KnTracedStats stats;
+    knoll_enter();
+    kn_traced_stats(knoll_heap(), &stats);
+    if (stats.scopes == 1) {
+        // Of an inner scope's blocks the heap does not know which are whose.
+        struct escape escape;
+        escape.workflow = self;
+        escape.count = 0;
+        kn_traced_walk(knoll_heap(), count_escaped, &escape);
+        if (self->strict) {
+            count_held(self, &escape);
+        }
+    }
+    knoll_leave();
+    self->free = stats.free;
+    self->largest = stats.largest_free;
+}
+
 /* The blocks above the largest free run: what earlier workflows left there. */
 struct residents {
     const void *above;
@@ -356,20 +379,7 @@ static mp_obj_t workflow_exit(size_t count, const mp_obj_t *args) {
     }
     self->cleared = knoll_unimport(self->before, self->before_count);
     gc_collect();
-    KnTracedStats stats;
-    knoll_enter();
-    kn_traced_stats(knoll_heap(), &stats);
-    if (stats.scopes == 1) {
-        // Of an inner scope's blocks the heap does not know which are whose.
-        struct escape escape = { .workflow = self, .count = 0 };
-        kn_traced_walk(knoll_heap(), count_escaped, &escape);
-        if (self->strict) {
-            count_held(self, &escape);
-        }
-    }
-    knoll_leave();
-    self->free = stats.free;
-    self->largest = stats.largest_free;
+    look_back(self);
     end_scope(self);
     bool passing = count > 1 && args[1] != mp_const_none;
     if (passing) {
