@@ -243,6 +243,8 @@ group_micropython() {
   need pkg-config command -v pkg-config
   need libffi-dev includes gcc ffi.h
   need python3 command -v python3
+  # For MicroPython's own linker of native modules; it belongs to Debian's python3, which another may hide.
+  need python3-pyelftools /usr/bin/python3 -c 'import elftools'
 }
 
 group_miri() {
