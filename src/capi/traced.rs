@@ -72,7 +72,7 @@ pub unsafe extern "C" fn kn_traced_add_area(
 /// Returns the block; NULL iff `heap` is NULL or `size` 0, the heap is locked, a collection is under way (so also
 /// in a finaliser), or there is no room. If there is none, or the threshold is reached, `collect` is called once;
 /// if there is none after it, `on_short` is told. A block with KN_FINALISE has at least two granules.
-/// Cost: up to 4 granules O(1) as a rule, some 45 instructions on Cortex-M3 for one; else a few for each 32 granules
+/// Cost: up to 8 granules O(1) as a rule, some 40 instructions on Cortex-M3 for one of 16 bytes; else a few for each 32 granules
 /// (64 on 64-bit targets) to the place; and what `collect` takes. Ownership: the block lives as long as collections
 /// reach it, or until kn_traced_free. Threads: exclusive; not from interrupts that may interrupt the heap's user.
 ///
@@ -87,8 +87,7 @@ pub unsafe extern "C" fn kn_traced_alloc(heap: *mut KnTraced, size: usize, flags
     unsafe { KnTraced::alloc(heap, size, flags).cast() }
 }
 
-/// The block that the last allocation without flags gave; NULL: there was none. One that had to collect, or to go to
-/// another area, may not be noted. The block may be gone already.
+/// The block that the last allocation gave; NULL: there was none. It may be gone already.
 ///
 /// Cost: a load. Threads: exclusive.
 ///

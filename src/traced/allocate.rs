@@ -20,6 +20,7 @@
 use core::ptr::null_mut;
 
 use super::area::{Area, Granule, Group};
+use super::block::granules;
 use super::classes::{below, EXACT};
 use super::config::*;
 use super::heap::{KnTraced, Phase, GATE_TOP, GATE_UNUSUAL, USUAL};
@@ -110,23 +111,31 @@ impl KnTraced {
             let area = &raw mut (*heap).area;
             let less = size.wrapping_sub(1) >> Area::shift(area);
             let gate = (*heap).gate | flags;
-            if gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
+            if less < EXACT && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
                 let top = gate & GATE_TOP != 0;
-                if less < EXACT {
-                    let hint = *Area::hints(area, usize::from(top)).add(less) as usize;
-                    let word = if top { ((*area).words - 1).wrapping_sub(hint) } else { hint };
-                    let runs = runs((*(*area).groups.wrapping_add(word)).free(), less + 1);
-                    if runs != 0 {
-                        let bit = if top { log2(runs) } else { lowest(runs) };
-                        if top {
-                            (*area).floor = (*area).floor.min(word * WORD_BITS + bit);
+                let mut place = *Area::hints(area, usize::from(top)).add(less) as usize;
+                let mut word = if top { ((*area).words - 1).wrapping_sub(place) } else { place };
+                let mut runs = runs((*(*area).groups.wrapping_add(word)).free(), less + 1);
+                if less == 0 {
+                    // Most blocks have one granule, and the next group with a free one is often near.
+                    while runs == 0 && place + 1 < (*area).words {
+                        place += 1;
+                        word = if top { word - 1 } else { word + 1 };
+                        if Area::is_unswept(area, word) {
+                            break;
                         }
-                        return Self::give_in_group(heap, word, bit, less, flags);
+                        runs = (*(*area).groups.add(word)).free();
+                    }
+                    if runs != 0 {
+                        Area::raise(area, usize::from(top), 1, place);
                     }
                 }
-                // A size of 0 is more than any area has.
-                if let Some(granule) = Area::search(area, less + 1, usize::from(top)) {
-                    return Self::give(heap, granule, less, flags, top);
+                if runs != 0 {
+                    let bit = if top { log2(runs) } else { lowest(runs) };
+                    if top {
+                        (*area).floor = (*area).floor.min(word * WORD_BITS + bit);
+                    }
+                    return Self::give_in_group(heap, word, bit, less, flags);
                 }
             }
             let side = u32::from(flags & KN_LONG_LIVED == 0 && Self::in_scope(heap));
@@ -154,26 +163,7 @@ impl KnTraced {
         }
     }
 
-    /// A block of `less + 1` granules that are free, anywhere; of `flags` only KN_NO_SCAN is done.
-    ///
-    /// # Safety
-    /// As [`KnTraced::alloc`]; a search has found them.
-    unsafe fn give(heap: *mut KnTraced, granule: Granule, less: usize, flags: u32, top: bool) -> *mut u8 {
-        // SAFETY: the caller's word.
-        unsafe {
-            let area = &raw mut (*heap).area;
-            Area::occupy(area, granule, less + 1, flags);
-            if top {
-                (*area).floor = (*area).floor.min(granule);
-            }
-            let block = Area::address(area, granule);
-            (*heap).newest = block;
-            zero(block, (less + 1) << Area::shift(area));
-            block
-        }
-    }
-
-    /// The block that the last allocation without flags gave, if it was not made by a collection's leave.
+    /// The block that the last allocation gave.
     ///
     /// # Safety
     /// `heap` is live.
@@ -240,22 +230,22 @@ impl KnTraced {
         // SAFETY: the caller's word.
         unsafe {
             for area in Self::areas(heap) {
-                let least = if flags & KN_FINALISE != 0 { 2 } else { 1 };
-                let count = (((size - 1) >> (*area).shift) + 1).max(least);
+                let shift = Area::shift(area);
+                let count = granules(size, shift, flags);
                 let Some(start) = Area::search(area, count, side as usize) else { continue };
                 Area::occupy(area, start, count, flags);
                 if side != 0 {
                     (*area).floor = (*area).floor.min(start);
                 }
-                let bytes = count << (*area).shift;
                 if flags & KN_FINALISE != 0 {
                     (*heap).finalisers += 1;
                 }
                 if (*heap).config.threshold != 0 {
-                    (*heap).since += bytes;
+                    (*heap).since += count << shift;
                 }
                 let block = Area::address(area, start);
-                zero(block, bytes);
+                (*heap).newest = block;
+                zero(block, count << shift);
                 return block;
             }
             null_mut()
@@ -271,7 +261,7 @@ impl Area {
     unsafe fn occupy(area: *mut Area, start: Granule, count: usize, flags: u32) {
         // SAFETY: the caller's word.
         unsafe {
-            Area::each_group(area, start, start + count, |group, bits| group.scan |= bits);
+            Area::fill(area, start, start + count);
             let group = &mut *Area::group(area, start);
             let bit = 1 << (start % WORD_BITS);
             group.heads |= bit;

@@ -26,14 +26,17 @@ use crate::heap::KnStatus;
 use crate::port::report;
 
 impl KnTraced {
-    /// The area and head of a live block.
+    /// A live block; None: there is none. While finalisers run dead blocks count, too: they are intact.
     ///
     /// # Safety
     /// `heap` is live.
-    #[inline(always)]
-    unsafe fn live(heap: *mut KnTraced, block: *const u8) -> Option<(*mut Area, Granule)> {
+    #[inline(never)]
+    unsafe fn known(heap: *mut KnTraced, block: *const u8) -> Option<Known> {
         // SAFETY: the caller's word.
-        unsafe { Self::find(heap, block).filter(|&(area, granule)| Area::is_live(area, granule)) }
+        unsafe {
+            let (area, start) = Self::find(heap, block).filter(|&(area, granule)| Area::is_live(area, granule))?;
+            Some(Known { area, start, end: Area::end(area, start) })
+        }
     }
 
     /// Bytes of a live block; 0: it is none.
@@ -42,10 +45,7 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it.
     pub unsafe fn size(heap: *mut KnTraced, block: *const u8) -> usize {
         // SAFETY: the caller's word.
-        unsafe {
-            let Some((area, granule)) = Self::live(heap, block) else { return 0 };
-            (Area::end(area, granule) - granule) << (*area).shift
-        }
+        unsafe { Self::known(heap, block).map_or(0, |known| (known.end - known.start) << Area::shift(known.area)) }
     }
 
     /// Flags of a live block, as it was allocated; 0: it is none.
@@ -54,10 +54,7 @@ impl KnTraced {
     /// As [`KnTraced::size`].
     pub unsafe fn flags(heap: *mut KnTraced, block: *const u8) -> u32 {
         // SAFETY: the caller's word.
-        unsafe {
-            let Some((area, granule)) = Self::live(heap, block) else { return 0 };
-            Area::flags(area, granule)
-        }
+        unsafe { Self::known(heap, block).map_or(0, |known| Area::flags(known.area, known.start)) }
     }
 
     /// Lets a block not be looked into any more: false if it is no live one.
@@ -67,11 +64,9 @@ impl KnTraced {
     pub unsafe fn no_scan(heap: *mut KnTraced, block: *const u8) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            let live = Self::live(heap, block);
-            if let Some((area, granule)) = live {
-                (*Area::group(area, granule)).scan &= !(1 << (granule % WORD_BITS));
-            }
-            live.is_some()
+            let Some(known) = Self::known(heap, block) else { return false };
+            (*Area::group(known.area, known.start)).scan &= !(1 << (known.start % WORD_BITS));
+            true
         }
     }
 
@@ -115,21 +110,15 @@ impl KnTraced {
             if block.is_null() || !open && (*heap).phase != Phase::Finalising {
                 return;
             }
-            // While finalisers run the dead blocks are intact, and can be freed too.
-            let dead_too = (*heap).phase == Phase::Finalising;
-            let known = Self::find(heap, block);
-            let Some((area, granule)) = known
-                .filter(|&(area, granule)| Area::is_live(area, granule) || dead_too && Area::is_head(area, granule))
-            else {
-                let free = known.is_some_and(|(area, granule)| Area::is_free(area, granule));
+            let Some(Known { area, start, end }) = Self::known(heap, block) else {
+                let free = Self::find(heap, block).is_some_and(|(area, granule)| Area::is_free(area, granule));
                 let status = if free { KnStatus::DoubleFree } else { KnStatus::Foreign };
                 return report(status, block, c"kn_traced_free: no live block starts there");
             };
-            let end = Area::end(area, granule);
-            if Area::flags(area, granule) & KN_FINALISE != 0 {
+            if Area::flags(area, start) & KN_FINALISE != 0 {
                 (*heap).finalisers -= 1;
             }
-            Area::release(area, granule, end);
+            Area::release(area, start, end);
         }
     }
 
@@ -144,59 +133,62 @@ impl KnTraced {
                 return Self::alloc_slowly(heap, size, 0);
             }
             if size == 0 {
-                Self::free(heap, block);
+                Self::free_slowly(heap, block);
                 return null_mut();
             }
             if (*heap).locks != 0 || (*heap).phase != Phase::Idle {
                 return null_mut();
             }
-            let Some((area, granule)) = Self::live(heap, block) else {
+            let Some(Known { area, start, end }) = Self::known(heap, block) else {
                 report(KnStatus::Foreign, block, c"kn_traced_realloc: no live block starts there");
                 return null_mut();
             };
-            let end = Area::end(area, granule);
-            let had = end - granule;
-            let flags = Area::flags(area, granule);
-            let least = if flags & KN_FINALISE != 0 { 2 } else { 1 };
-            let want = (((size - 1) >> (*area).shift) + 1).max(least);
-            if want <= had {
-                if want < had {
-                    Area::release(area, granule + want, end);
+            let shift = Area::shift(area);
+            let flags = Area::flags(area, start);
+            let want_end = start + granules(size, shift, flags);
+            if want_end <= end {
+                if want_end < end {
+                    Area::release(area, want_end, end);
                 }
                 return block;
             }
-            if Area::grow(area, end, want - had) {
-                zero(Area::address(area, end), (want - had) << (*area).shift);
+            if Area::grow(area, end, want_end) {
+                let more = (want_end - end) << shift;
+                zero(Area::address(area, end), more);
                 if (*heap).config.threshold != 0 {
-                    (*heap).since += (want - had) << (*area).shift;
+                    (*heap).since += more;
                 }
                 return block;
             }
             if !allow_move {
                 return null_mut();
             }
-            let side = u32::from(granule >= (*area).floor && Self::in_scope(heap));
-            let bytes = had << (*area).shift;
+            let side = u32::from(start >= (*area).floor && Self::in_scope(heap));
             let moved = Self::alloc_at(heap, size, flags, side);
             if !moved.is_null() {
-                copy_nonoverlapping(block, moved, bytes);
-                Self::free(heap, block);
+                copy_nonoverlapping(block, moved, (end - start) << shift);
+                Self::free_slowly(heap, block);
             }
             moved
         }
     }
 }
 
-impl Area {
-    /// Whether a block starts at the granule, dead or alive.
-    ///
-    /// # Safety
-    /// `area` is live, `granule` below `count`.
-    unsafe fn is_head(area: *const Area, granule: Granule) -> bool {
-        // SAFETY: the caller's word.
-        unsafe { (*Area::group(area, granule)).heads & (1 << (granule % WORD_BITS)) != 0 }
-    }
+/// A live block's place.
+struct Known {
+    area: *mut Area,
+    start: Granule,
+    end: Granule,
+}
 
+/// Granules of a block of `size` bytes, `size > 0`.
+#[inline(always)]
+pub(super) fn granules(size: usize, shift: u32, flags: u32) -> usize {
+    let least = if flags & KN_FINALISE != 0 { 2 } else { 1 };
+    (((size - 1) >> shift) + 1).max(least)
+}
+
+impl Area {
     /// Whether no block takes the granule.
     ///
     /// # Safety
@@ -210,6 +202,7 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live, a block starts at `granule`.
+    #[inline(never)]
     pub(super) unsafe fn flags(area: *const Area, granule: Granule) -> u32 {
         // SAFETY: behind the block's first granule there is another one, if only the fence's.
         unsafe {
@@ -237,22 +230,32 @@ impl Area {
         }
     }
 
-    /// Takes free granules for the block before them: whether there were enough.
+    /// Takes the granules from `end` to `new_end` for the block before them: whether they were free.
     ///
     /// # Safety
-    /// `area` is live, a block ends before `end`, `more > 0`.
-    unsafe fn grow(area: *mut Area, end: Granule, more: usize) -> bool {
+    /// `area` is live, a block ends before `end`, `end < new_end`.
+    unsafe fn grow(area: *mut Area, end: Granule, new_end: Granule) -> bool {
         // SAFETY: the caller's word: granules up to `count` only.
         unsafe {
-            if more > (*area).count - end {
+            if new_end > (*area).count {
                 return false;
             }
             let mut free = true;
-            Area::each_group(area, end, end + more, |group, bits| free &= group.free() & bits == bits);
+            Area::each_group(area, end, new_end, |group, bits| free &= group.free() & bits == bits);
             if free {
-                Area::each_group(area, end, end + more, |group, bits| group.scan |= bits);
+                Area::fill(area, end, new_end);
             }
             free
         }
+    }
+
+    /// Makes granules parts of a block.
+    ///
+    /// # Safety
+    /// `area` is live, the granules are free.
+    #[inline(never)]
+    pub(super) unsafe fn fill(area: *mut Area, start: Granule, end: Granule) {
+        // SAFETY: the caller's word.
+        unsafe { Area::each_group(area, start, end, |group, bits| group.scan |= bits) }
     }
 }

@@ -142,16 +142,19 @@ impl KnTraced {
     ///
     /// # Safety
     /// `heap` is live.
+    #[inline(never)]
     pub(super) unsafe fn settle(heap: *mut KnTraced) {
         // SAFETY: the caller's word.
         let heap = unsafe { &mut *heap };
         let stress = heap.config.flags & KN_TRACED_STRESS != 0;
         let closed = heap.locks != 0 || heap.phase != Phase::Idle;
-        let slow = closed || stress || heap.config.threshold != 0;
-        let top = heap.scopes != 0 && heap.lasting == 0;
-        let unusual = heap.area.shift != USUAL;
-        let bits = [(top, GATE_TOP), (slow, GATE_SLOW), (unusual, GATE_UNUSUAL)];
-        heap.gate = bits.iter().map(|&(set, bit)| u32::from(set) * bit).sum();
+        heap.gate = if heap.area.shift == USUAL { 0 } else { GATE_UNUSUAL };
+        if heap.scopes != 0 && heap.lasting == 0 {
+            heap.gate |= GATE_TOP;
+        }
+        if closed || stress || heap.config.threshold != 0 {
+            heap.gate |= GATE_SLOW;
+        }
     }
 
     /// The areas.
