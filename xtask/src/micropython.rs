@@ -309,15 +309,14 @@ fn is_swapped(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Knoll's list without one name: to it, that function is one of a later MicroPython.
+/// Knoll's list without one name: to it, that function is one of a later MicroPython. That the whole list passes is
+/// seen in each build.
 fn unknown_is_refused() -> Result<()> {
     let planted = "gc_sweep_all";
     let known: Vec<String> = redirected()?.into_iter().filter(|name| name != planted).collect();
     match build::check_symbols(&known) {
         Ok(()) => bail!("{planted} was not noticed"),
-        Err(error) if format!("{error:#}").contains(&format!("does not replace: {planted}")) => {
-            build::check_symbols(&redirected()?)
-        }
+        Err(error) if format!("{error:#}").contains(&format!("does not replace: {planted}")) => Ok(()),
         Err(error) => Err(error.context("another failure than the one planted")),
     }
 }

@@ -15,7 +15,7 @@
 use super::{folder, source::source};
 use crate::dist::copy_headers;
 use crate::localise::{localised_object, write_archive};
-use crate::util::{note, program, root, Library};
+use crate::util::{display, note, program, root, Library};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -188,6 +188,13 @@ fn add_heap(make: &mut Command, heap: Heap, target: &str) -> Result<()> {
 /// Runs make, its output into a log, and returns the file that it makes.
 fn build(mut make: Command, directory: &Path, file: &str) -> Result<PathBuf> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // make does not notice that it is told other settings.
+    let settings = directory.with_extension("settings");
+    let told = display(&make);
+    if directory.exists() && std::fs::read_to_string(&settings).ok() != Some(told.clone()) {
+        std::fs::remove_dir_all(directory)?;
+    }
+    std::fs::write(&settings, told)?;
     if !directory.join(file).exists() {
         note(format!("building MicroPython: {name}, up to half a minute"));
     }
