@@ -2029,15 +2029,14 @@ KnStatus kn_traced_add_area(KnTraced *heap, void *mem, size_t bytes, uint32_t gr
  * Returns the block; NULL iff `heap` is NULL or `size` 0, the heap is locked, a collection is under way (so also
  * in a finaliser), or there is no room. If there is none, or the threshold is reached, `collect` is called once;
  * if there is none after it, `on_short` is told. A block with KN_FINALISE has at least two granules.
- * Cost: up to 4 granules O(1) as a rule, some 45 instructions on Cortex-M3 for one; else a few for each 32 granules
+ * Cost: up to 8 granules O(1) as a rule, some 40 instructions on Cortex-M3 for one of 16 bytes; else a few for each 32 granules
  * (64 on 64-bit targets) to the place; and what `collect` takes. Ownership: the block lives as long as collections
  * reach it, or until kn_traced_free. Threads: exclusive; not from interrupts that may interrupt the heap's user.
  */
 void *kn_traced_alloc(KnTraced *heap, size_t size, uint32_t flags);
 
 /**
- * The block that the last allocation of up to 4 granules without flags gave; NULL: there was none. It may be gone
- * already.
+ * The block that the last allocation gave; NULL: there was none. It may be gone already.
  *
  * Cost: a load. Threads: exclusive.
  */
