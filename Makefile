@@ -85,7 +85,7 @@ bench-micropython:
 
 test-micropython:
 	@tools/setup.sh rust firmware emu host micropython
-	$(XTASK) micropython test
+	$(XTASK) micropython
 
 size:
 	@tools/setup.sh rust
