@@ -190,7 +190,7 @@ pub unsafe extern "C" fn kn_traced_no_scan(heap: *mut KnTraced, block: *const c_
 ///
 /// Until its end nothing can be allocated, and freed by finalisers only. Inside a callback of the collection it is
 /// told to the error hook (KN_E_ORDER) and does nothing.
-/// Cost: O(1); after sliced sweeps that are not done 4 instructions for each 32 granules. Threads: exclusive.
+/// Cost: O(1), and the remainder of a sliced sweep: at most 20 instructions for each 32 granules. Threads: exclusive.
 ///
 /// # Safety
 /// As kn_traced_alloc.

@@ -57,9 +57,12 @@ impl KnTraced {
                 );
             }
             (*heap).inside.forget();
-            let again = (*heap).phase != Phase::Idle;
             for area in Self::areas(heap) {
-                Area::unmark(area, again);
+                if (*heap).phase != Phase::Idle {
+                    Area::unmark(area);
+                }
+                // What was found dead does not live again because some word looks like its address by now.
+                Area::sweep_remainder(area);
             }
             (*heap).waiting = 0;
             (*heap).phase = Phase::Marking;
@@ -340,23 +343,20 @@ impl Area {
         }
     }
 
-    /// Takes the marks away that the last collection left.
+    /// Takes the marks away of a collection that did not end.
     ///
     /// # Safety
-    /// `area` is live. `again`: that collection has not ended.
-    unsafe fn unmark(area: *mut Area, again: bool) {
+    /// `area` is live.
+    unsafe fn unmark(area: *mut Area) {
         // SAFETY: the caller's word.
         unsafe {
-            let (from, to) = if again { (0, (*area).words) } else { ((*area).unswept, (*area).swept_from) };
-            for word in from..to {
+            for word in 0..(*area).words {
                 let group = &mut *(*area).groups.add(word);
-                let grey = if again { group.marks & !group.heads & !group.scan } else { 0 };
+                let grey = group.marks & !group.heads & !group.scan;
                 group.heads |= grey;
                 group.scan |= grey;
                 group.marks &= group.tails();
             }
-            (*area).unswept = 0;
-            (*area).swept_from = 0;
             (*area).grey = NO_GREY;
         }
     }

@@ -57,8 +57,7 @@ impl KnTraced {
                 (*area).swept_from = (*area).words;
                 (*area).hints = [[0; 1 + CLASSES]; 2];
                 if (*heap).config.slice == 0 {
-                    Area::sweep(area, 0, (*area).words);
-                    (*area).swept_from = 0;
+                    Area::sweep_remainder(area);
                 } else {
                     // What the hints name is swept.
                     Area::sweep_from(area, 0);
@@ -149,11 +148,25 @@ impl Area {
         }
     }
 
+    /// Sweeps all that is unswept.
+    ///
+    /// # Safety
+    /// `area` is live, no collection is under way.
+    pub(super) unsafe fn sweep_remainder(area: *mut Area) {
+        // SAFETY: the caller's word.
+        unsafe {
+            Area::sweep(area, (*area).unswept, (*area).swept_from);
+            (*area).unswept = 0;
+            (*area).swept_from = 0;
+        }
+    }
+
     /// Frees what is dead in the groups from `from` to before `to`, and takes the marks away; answers as
     /// [`Area::sweep_from`].
     ///
     /// # Safety
     /// `area` is live, its marks tell what is alive, the groups are in it and unswept until now.
+    #[inline(never)]
     unsafe fn sweep(area: *mut Area, from: usize, to: usize) -> usize {
         // SAFETY: the caller's word; tails end before the fence.
         unsafe {
