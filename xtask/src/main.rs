@@ -8,6 +8,7 @@ mod bench;
 mod bench_arena;
 mod bench_counted;
 mod bench_hosted;
+mod bench_micropython;
 mod c_tests;
 mod detection;
 mod dist;
@@ -62,6 +63,8 @@ enum Command {
     BenchCounted(bench_counted::Args),
     /// Measure libknoll.so as malloc beside its rivals; writes docs/hosted-figures.md
     BenchHosted(bench_hosted::Args),
+    /// MicroPython's firmware with its own collector and with Knoll's: instructions; writes docs/micropython-figures.md
+    BenchMicropython(bench_micropython::Args),
     /// The C tests on the host and in the emulated Cortex-M, and the proof that they can fail
     CTests(c_tests::Args),
     /// Compare Knoll's instruction counts with the checked-in table
@@ -70,6 +73,8 @@ enum Command {
     CountsArena(bench_arena::counts::Args),
     /// The same for counted cells
     CountsCounted(bench_counted::counts::Args),
+    /// The same for MicroPython's firmware on Knoll
+    CountsMicropython(bench_micropython::counts::Args),
     /// Programs that misuse memory, and which of them a malloc catches
     Detection(detection::Args),
     /// The same for libknoll.so as malloc
@@ -133,10 +138,12 @@ fn main() -> ExitCode {
         Command::BenchArena(args) => bench_arena::run(args),
         Command::BenchCounted(args) => bench_counted::run(args),
         Command::BenchHosted(args) => bench_hosted::run(args),
+        Command::BenchMicropython(args) => bench_micropython::run(args),
         Command::CTests(args) => c_tests::run(args),
         Command::Counts(args) => bench::counts::run(args),
         Command::CountsArena(args) => bench_arena::counts::run(args),
         Command::CountsCounted(args) => bench_counted::counts::run(args),
+        Command::CountsMicropython(args) => bench_micropython::counts::run(args),
         Command::CountsHosted(args) => bench_hosted::counts::run(args),
         Command::Detection(args) => detection::run(args),
         Command::Dist(args) => dist::run(args),

@@ -1,0 +1,4 @@
+# The heap as it is after boot.
+import gc
+
+gc.collect()

@@ -1,0 +1,2 @@
+# Knoll's: each workflow is a scope, which collects at its end, and what stays is said to stay.
+from knoll import lasting, workflow
