@@ -111,9 +111,9 @@ impl KnTraced {
             let area = &raw mut (*heap).area;
             let less = size.wrapping_sub(1) >> Area::shift(area);
             let gate = (*heap).gate | flags;
-            if less < EXACT && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
+            if less < WORD_BITS - 1 && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
                 let top = gate & GATE_TOP != 0;
-                let mut place = *Area::hints(area, usize::from(top)).add(less) as usize;
+                let mut place = *Area::hints(area, usize::from(top)).add(below(less + 1)) as usize;
                 let mut word = if top { ((*area).words - 1).wrapping_sub(place) } else { place };
                 let mut runs = runs((*(*area).groups.wrapping_add(word)).free(), less + 1);
                 if less == 0 {

@@ -21,7 +21,7 @@ use super::area::{Area, Granule};
 use super::config::*;
 use super::heap::{KnTraced, Phase, GATE_SLOW};
 use super::zero::zero;
-use crate::heap::bits::WORD_BITS;
+use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
 use crate::port::report;
 
@@ -126,7 +126,62 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::free`], if the answer is another block or `size` is 0.
+    #[inline(always)]
     pub unsafe fn realloc(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            if size != 0 && Self::resize_in_group(heap, block, size) {
+                return block;
+            }
+            Self::realloc_slowly(heap, block, size, allow_move)
+        }
+    }
+
+    /// Resizes a block of the first area that begins, ends and stays in one group, where it is swept, and that has no
+    /// finaliser: whether it is one, and has room.
+    ///
+    /// # Safety
+    /// As [`KnTraced::realloc`]; `size > 0`.
+    #[inline(always)]
+    unsafe fn resize_in_group(heap: *mut KnTraced, block: *mut u8, size: usize) -> bool {
+        // SAFETY: the caller's word.
+        unsafe {
+            let area = &raw mut (*heap).area;
+            let shift = Area::shift(area);
+            let Some(granule) = Area::granule(area, block.addr()) else { return false };
+            let place = granule % WORD_BITS;
+            let group = &mut *(*area).groups.add(granule / WORD_BITS);
+            let behind = !group.tails() >> place >> 1;
+            let had = behind ^ behind.wrapping_sub(1);
+            let more = (size - 1) >> shift;
+            let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
+            let inside = behind != 0 && more + place < WORD_BITS - 1;
+            if !open || !inside || group.heads >> place & 1 == 0 || group.marks & (had << place) != 0 {
+                return false;
+            }
+            let want = (2 << more) - 1;
+            if want > had {
+                let new = (want ^ had) << place;
+                if group.free() & new != new {
+                    return false;
+                }
+                group.scan |= new;
+                let old_end = granule + lowest(behind) + 1;
+                zero(Area::address(area, old_end), (granule + more + 1 - old_end) << shift);
+            } else if want < had {
+                group.scan &= !((want ^ had) << place);
+                Area::lower_by_run(area, granule / WORD_BITS, place + more + 1, group.heads | group.scan);
+            }
+            true
+        }
+    }
+
+    /// The same for any block, state and size.
+    ///
+    /// # Safety
+    /// As [`KnTraced::realloc`].
+    #[inline(never)]
+    unsafe fn realloc_slowly(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
         // SAFETY: the caller's word; `alloc_at` may collect, and the block is the program's, so it survives that.
         unsafe {
             if block.is_null() {
@@ -163,8 +218,11 @@ impl KnTraced {
             if !allow_move {
                 return null_mut();
             }
-            let side = u32::from(start >= (*area).floor && Self::in_scope(heap));
-            let moved = Self::alloc_at(heap, size, flags, side);
+            let moved = if Self::in_scope(heap) && start < (*area).floor {
+                Self::alloc_at(heap, size, flags, 0)
+            } else {
+                Self::alloc_slowly(heap, size, flags)
+            };
             if !moved.is_null() {
                 copy_nonoverlapping(block, moved, (end - start) << shift);
                 Self::free_slowly(heap, block);
