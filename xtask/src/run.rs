@@ -12,6 +12,8 @@
 //!   examples/lua ──┘          └─────────────────────▶ tables    the terminal
 //! ```
 //!
+//! Lisp, a device in C ([`workflow`]) and a wallet in MicroPython ([`micropython`]) come after it.
+//!
 //! Each firmware runs three times and more: measured; with a log of every call and a snapshot at the peak
 //! that the first run found; and in ever smaller heaps, to find the smallest in which the script ends.
 
@@ -19,6 +21,7 @@ pub(crate) mod build;
 mod execute;
 mod log;
 mod map;
+mod micropython;
 mod picture;
 mod tables;
 
@@ -48,6 +51,9 @@ pub struct Args {
     /// Leave out the search for the smallest heaps.
     #[arg(long)]
     no_search: bool,
+    /// Only the wallet in MicroPython.
+    #[arg(long)]
+    micropython: bool,
 }
 
 /// A firmware that has run, and what is known of it.
@@ -63,6 +69,9 @@ struct Subject {
 
 /// Entry of the command.
 pub fn run(args: Args) -> Result<()> {
+    if args.micropython {
+        return micropython::demonstrate();
+    }
     let script = match &args.script {
         Some(script) => std::env::current_dir()?.join(script),
         None => build::example("work.lua"),
@@ -153,6 +162,8 @@ pub fn run(args: Args) -> Result<()> {
         lisp::demonstrate()?;
         tables::heading("A device whose every workflow has a scope");
         workflow::demonstrate()?;
+        tables::heading("MicroPython, its heap on Knoll");
+        micropython::demonstrate()?;
     }
     Ok(())
 }
