@@ -2090,7 +2090,7 @@ bool kn_traced_no_scan(KnTraced *heap, const void *block);
  *
  * Until its end nothing can be allocated, and freed by finalisers only. Inside a callback of the collection it is
  * told to the error hook (KN_E_ORDER) and does nothing.
- * Cost: O(1); after sliced sweeps that are not done 4 instructions for each 32 granules. Threads: exclusive.
+ * Cost: O(1), and the remainder of a sliced sweep: at most 20 instructions for each 32 granules. Threads: exclusive.
  */
 void kn_traced_collect_start(KnTraced *heap);
 
