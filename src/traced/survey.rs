@@ -174,7 +174,7 @@ impl KnTraced {
     /// Shows every block and free run as the walk of any heap does.
     ///
     /// # Safety
-    /// As [`KnTraced::each`].
+    /// `heap` is live and nobody else uses it.
     pub unsafe fn walk(heap: *mut KnTraced, visit: &mut dyn FnMut(&KnBlock) -> bool) -> KnStatus {
         // SAFETY: the caller's word.
         let walked = unsafe {
@@ -189,7 +189,7 @@ impl KnTraced {
     /// The heap's numbers.
     ///
     /// # Safety
-    /// As [`KnTraced::each`]; `out` is valid for a write.
+    /// `heap` is live and nobody else uses it; `out` is valid for a write.
     pub unsafe fn stats(heap: *mut KnTraced, out: *mut KnTracedStats) -> KnStatus {
         let mut stats = KnTracedStats::default();
         // SAFETY: the caller's word.
@@ -227,7 +227,7 @@ impl KnTraced {
     /// Verifies all records.
     ///
     /// # Safety
-    /// As [`KnTraced::each`].
+    /// `heap` is live and nobody else uses it.
     pub unsafe fn check(heap: *mut KnTraced) -> KnStatus {
         let mut finalisers = 0;
         let mut sound = true;
@@ -259,7 +259,7 @@ impl KnTraced {
     /// such words there are.
     ///
     /// # Safety
-    /// As [`KnTraced::each`].
+    /// `heap` is live and nobody else uses it.
     pub unsafe fn holders(
         heap: *mut KnTraced,
         block: *const u8,
@@ -294,7 +294,7 @@ impl KnTraced {
     /// Why an allocation fails: told to the program.
     ///
     /// # Safety
-    /// As [`KnTraced::each`].
+    /// `heap` is live and nobody else uses it.
     #[inline(never)]
     pub(super) unsafe fn tell_short(heap: *mut KnTraced, request: usize, flags: u32) {
         // SAFETY: the caller's word.
@@ -311,7 +311,7 @@ impl KnTraced {
     /// Finds what stands between free runs, the most harmful first; the free bytes, and the largest run's.
     ///
     /// # Safety
-    /// As [`KnTraced::each`].
+    /// `heap` is live and nobody else uses it.
     #[inline(never)]
     pub(crate) unsafe fn survey_pins(heap: *mut KnTraced, pins: &mut [KnTracedPin]) -> (usize, usize) {
         let (mut free, mut largest) = (0, 0);
