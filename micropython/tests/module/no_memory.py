@@ -82,7 +82,11 @@ def attempt(function, hole):
     chain = fill()
     room[0] = None
     done = tries(function)
-    chain = None
+    # The collector is conservative: a link that the stack still has from before would hold all the others.
+    while chain is not None:
+        link = chain
+        chain = link[0]
+        link[0] = link[-1] = None
     gc.collect()
     return done
 
