@@ -7,55 +7,15 @@
 //!   asks for nothing but the memory functions; the module runs on the unix port and, from memory, on the Cortex-M3
 //!   firmware in Unicorn, there also in the form for Cortex-M0.
 //!
-//! MicroPython is built by `cargo xtask micropython`; what is made here lies in `target/knoll/natmod`.
+//! MicroPython is built by [`crate::micropython`]; what is made here lies in `target/knoll/natmod`.
 
+use crate::micropython::{build, source::source};
 use crate::shared::readelf;
 use crate::util::{self, announce, capture, cargo, note, program, root, work_dir, Tally};
 use anyhow::{bail, ensure, Context, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// Where MicroPython's builds are.
-mod build {
-    use crate::util::target_dir;
-    use anyhow::{ensure, Result};
-    use std::path::PathBuf;
-
-    #[derive(Clone, Copy)]
-    pub enum Heap {
-        Stock,
-        Knoll,
-    }
-
-    fn there(path: &str) -> Result<PathBuf> {
-        let path = target_dir().join("micropython").join(path);
-        ensure!(path.exists(), "{} is missing", path.display());
-        Ok(path)
-    }
-
-    pub fn source() -> Result<PathBuf> {
-        there("source")
-    }
-
-    pub fn mpy_cross() -> Result<PathBuf> {
-        there("build/mpy-cross/mpy-cross")
-    }
-
-    pub fn unix(heap: Heap) -> Result<PathBuf> {
-        there(match heap {
-            Heap::Stock => "build/unix-stock/micropython",
-            Heap::Knoll => "build/unix-knoll/micropython",
-        })
-    }
-
-    pub fn firmware(heap: Heap) -> Result<PathBuf> {
-        there(match heap {
-            Heap::Stock => "build/qemu-stock/firmware.elf",
-            Heap::Knoll => "build/qemu-knoll/firmware.elf",
-        })
-    }
-}
 
 /// Options of `cargo xtask python-tools`.
 #[derive(clap::Args)]
@@ -111,6 +71,43 @@ fn imports(tally: &mut Tally) -> Result<()> {
     if !output.status.success() || count == 0 {
         bail!("{count} tests, {}\n{text}", output.status);
     }
+    tally.record(
+        "the application of micropython/app keeps the rules",
+        check_application(&[]).map(|text| note(text.trim())),
+    );
+    tally.record("what its imports cost, measured under MicroPython with Knoll", measured_costs());
+    Ok(())
+}
+
+/// `knoll-imports` on the application that the tests and `make run` run.
+fn check_application(arguments: &[&str]) -> Result<String> {
+    let mut command = program(root().join("micropython/imports/knoll-imports"), ["--strict"]);
+    command.arg("micropython/imports/settings/app.toml").args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+    capture(&mut command)
+}
+
+/// The script that measures is run, and its answers are taken: no cost is estimated any more.
+fn measured_costs() -> Result<()> {
+    let directory = work_dir("imports")?;
+    let (script, answers) = (directory.join("measure.py"), directory.join("measured.json"));
+    std::fs::write(&script, check_application(&["--measure"])?)?;
+    let mut interpreter = Command::new(build::unix(build::Heap::Knoll)?);
+    interpreter.env("MICROPYPATH", root().join("micropython/app")).arg(&script);
+    std::fs::write(&answers, capture(&mut interpreter)?)?;
+    let report = check_application(&["--json", "--cost", &answers.display().to_string()])?;
+    let report: serde_json::Value = serde_json::from_str(&report)?;
+    let costs = report["costs"].as_array().context("no costs")?;
+    let told = costs.iter().filter(|cost| cost["ram"].as_u64().is_some_and(|bytes| bytes > 0));
+    let (mut measured, mut estimated) = (0, Vec::new());
+    for cost in told {
+        let loads = cost["loads"].as_array().map_or(0, Vec::len);
+        if cost["measured"].as_u64() == Some(loads as u64) {
+            measured += 1;
+        } else {
+            estimated.push(cost["statement"].to_string());
+        }
+    }
+    ensure!(estimated.is_empty() && measured > 0, "{measured} are measured, not {}", estimated.join(", "));
     Ok(())
 }
 
@@ -125,6 +122,11 @@ fn ffi(tally: &mut Tally) -> Result<()> {
         tests.arg(root().join("micropython/ffi/tests/test_knoll_ffi.py")).arg(&library);
         record_python(tally, &format!("ffi, MicroPython with {} heap", name(heap)), &mut tests);
     }
+    let example = example("ffi", &library)?;
+    let mut interpreter = Command::new(build::unix(build::Heap::Stock)?);
+    interpreter.env("MICROPYPATH", root().join("micropython/ffi")).arg(example);
+    let is_right = |text: &str| text.starts_with("2 0\n") && text.lines().count() == 2;
+    tally.record("ffi: the program in README.md", expect(&mut interpreter, is_right));
     Ok(())
 }
 
@@ -133,6 +135,23 @@ fn name(heap: build::Heap) -> &'static str {
         build::Heap::Stock => "its own",
         build::Heap::Knoll => "Knoll's",
     }
+}
+
+/// The first program in a folder's README.md, as a file, with the library's real path.
+fn example(folder: &str, library: &Path) -> Result<PathBuf> {
+    let readme = std::fs::read_to_string(root().join("micropython").join(folder).join("README.md"))?;
+    let program = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
+    let script = work_dir("readme")?.join(format!("{folder}.py"));
+    let program = program.with_context(|| format!("micropython/{folder}/README.md has no program"))?;
+    std::fs::write(&script, program.replace("libknoll.so", &library.display().to_string()))?;
+    Ok(script)
+}
+
+/// A program whose output is as it should be.
+fn expect(command: &mut Command, is_right: impl FnOnce(&str) -> bool) -> Result<()> {
+    let text = capture(command)?;
+    ensure!(is_right(&text), "it printed\n{text}");
+    Ok(())
 }
 
 /// Runs a script of ours, which prints `ok NAME` or `FAILED NAME` and why for each test, and its sums at the end.
@@ -165,20 +184,32 @@ fn record_python(tally: &mut Tally, what: &str, command: &mut Command) {
 
 /// An architecture of MicroPython's native code, and how Rust makes objects for it that MicroPython can load.
 struct Architecture {
+    /// The directory of what is made.
+    folder: &'static str,
     /// As MicroPython calls it.
     name: &'static str,
     /// Rust's target; `None`: the host.
     target: Option<&'static str>,
     /// Positions relative to the program counter, and not by two halves of an instruction each: `mpy_ld.py` knows no others.
     flags: &'static [&'static str],
+    /// With arenas, or heaps alone in half the code.
+    arenas: bool,
 }
 
 const ARM_FLAGS: &[&str] = &["-Crelocation-model=ropi", "-Ctarget-feature=+no-movt"];
 
 /// The host's, when MicroPython knows it, and the firmware's; of Arm's an older core's code runs on a newer one.
-const X64: Architecture = Architecture { name: "x64", target: None, flags: &[] };
-const ARMV7M: Architecture = Architecture { name: "armv7m", target: Some("thumbv7m-none-eabi"), flags: ARM_FLAGS };
-const ARMV6M: Architecture = Architecture { name: "armv6m", target: Some("thumbv6m-none-eabi"), flags: ARM_FLAGS };
+const X64: Architecture = Architecture { folder: "x64", name: "x64", target: None, flags: &[], arenas: true };
+const ARMV7M: Architecture = Architecture {
+    folder: "armv7m",
+    name: "armv7m",
+    target: Some("thumbv7m-none-eabi"),
+    flags: ARM_FLAGS,
+    arenas: true,
+};
+const ARMV6M: Architecture =
+    Architecture { folder: "armv6m", name: "armv6m", target: Some("thumbv6m-none-eabi"), ..ARMV7M };
+const HEAP_ALONE: Architecture = Architecture { folder: "armv7m-heap", arenas: false, ..ARMV7M };
 
 fn natmod(tally: &mut Tally) -> Result<()> {
     announce("knoll_heap.mpy: heaps and arenas as a native module of MicroPython");
@@ -189,15 +220,20 @@ fn natmod(tally: &mut Tally) -> Result<()> {
             let mut tests = Command::new(build::unix(build::Heap::Stock)?);
             tests.env("MICROPYPATH", module.parent().context("a module lies in a directory")?).arg(&script);
             record_python(tally, "x64, unix port", &mut tests);
+            let mut readme = Command::new(build::unix(build::Heap::Stock)?);
+            readme.env("MICROPYPATH", module.parent().context("a module lies in a directory")?);
+            readme.arg(example("natmod", Path::new(""))?);
+            let is_right = |text: &str| text.trim().parse::<u32>().is_ok_and(|largest| largest > 7000);
+            tally.record("natmod: the program in README.md", expect(&mut readme, is_right));
         }
     }
     let emulator = util::emu_binary()?;
-    for architecture in [&ARMV7M, &ARMV6M] {
+    for architecture in [&ARMV7M, &ARMV6M, &HEAP_ALONE] {
         let Some(module) = built(tally, architecture) else { continue };
         let mut tests = Command::new(&emulator);
-        tests.args(["mpy", "--quiet"]).arg(build::firmware(build::Heap::Stock)?);
+        tests.args(["mpy", "--quiet"]).arg(build::firmware(build::Heap::Stock, None, 0)?);
         tests.arg(from_memory(&module)?).arg(&script);
-        record_python(tally, &format!("{}, Cortex-M3", architecture.name), &mut tests);
+        record_python(tally, &format!("{}, Cortex-M3", architecture.folder), &mut tests);
     }
     Ok(())
 }
@@ -207,7 +243,7 @@ fn lints() -> Result<()> {
     for line in ["fmt --check", "clippy --quiet --release -- -D warnings"] {
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut command = program(cargo().get_program(), [command, "--manifest-path"]);
-        command.arg(&manifest).args(rest.split(' ')).env("CARGO_TARGET_DIR", work_dir("natmod/host")?);
+        command.arg(&manifest).args(rest.split(' ')).env("CARGO_TARGET_DIR", work_dir("natmod/cargo")?.join("lints"));
         capture(&mut command)?;
     }
     Ok(())
@@ -223,19 +259,22 @@ fn built(tally: &mut Tally, architecture: &Architecture) -> Option<PathBuf> {
         module = Some(made);
         Ok(())
     });
-    tally.record(format!("{}: an archive without state, and a module", architecture.name), outcome);
+    tally.record(format!("{}: an archive without state, and a module", architecture.folder), outcome);
     module
 }
 
 /// Builds the archive.
 fn archive(architecture: &Architecture) -> Result<PathBuf> {
-    let mut directory = work_dir("natmod")?.join(architecture.target.unwrap_or("host"));
+    let mut directory = work_dir("natmod/cargo")?.join(architecture.folder);
     let mut command = cargo();
     command.args(["rustc", "--quiet", "--release", "--locked", "--manifest-path", "micropython/natmod/Cargo.toml"]);
     command.arg("--target-dir").arg(&directory);
     if let Some(target) = architecture.target {
         command.args(["--target", target]);
         directory.push(target);
+    }
+    if !architecture.arenas {
+        command.args(["--no-default-features", "--features", "layout-map,small-code"]);
     }
     command.arg("--").args(architecture.flags);
     // The compiler warns of a target feature that has no stable name.
@@ -263,7 +302,7 @@ fn stateless(object: &Path) -> Result<()> {
     for line in readelf("--sections", object)?.lines() {
         let words: Vec<&str> = line.split_once(']').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let [name, _, _, _, size, _, flags, ..] = words[..] else { continue };
-        if flags.contains('W') && flags.contains('A') && size.trim_start_matches('0') != "" {
+        if flags.contains('W') && flags.contains('A') && !size.trim_start_matches('0').is_empty() {
             wrong.insert(format!("section {name}"));
         }
     }
@@ -278,21 +317,23 @@ fn stateless(object: &Path) -> Result<()> {
         functions += usize::from(kind == "FUNC" && name.starts_with("kn_"));
     }
     ensure!(wrong.is_empty(), "state, or what nobody gives: {}", wrong.into_iter().collect::<Vec<_>>().join(", "));
-    ensure!(functions >= 12, "only {functions} public functions were found");
+    ensure!(functions >= 7, "only {functions} public functions were found");
     Ok(())
 }
 
 /// Links the module with MicroPython's own tools.
 fn link(archive: &Path, architecture: &Architecture) -> Result<PathBuf> {
-    let directory = work_dir("natmod")?.join(architecture.name);
+    let directory = work_dir("natmod")?.join(architecture.folder);
     // The makefile does not know of headers.
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory)?;
     let mut make = program("make", ["-f"]);
     make.arg(root().join("micropython/natmod/Makefile")).current_dir(&directory);
-    make.arg(format!("MPY_DIR={}", build::source()?.display()));
+    make.env("PYTHONDONTWRITEBYTECODE", "1");
+    make.arg(format!("MPY_DIR={}", source()?.display()));
     make.arg(format!("MPY_CROSS={}", build::mpy_cross()?.display()));
     make.arg(format!("PYTHON={}", python_with_elftools()?));
+    make.arg(format!("ARENA={}", u8::from(architecture.arenas)));
     make.args([format!("ARCH={}", architecture.name), format!("ARCHIVE={}", archive.display())]);
     capture(&mut make)?;
     Ok(directory.join("knoll_heap.mpy"))
