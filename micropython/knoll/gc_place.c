@@ -70,11 +70,19 @@ static MP_NOINLINE mp_map_elem_t *grow_long_lived(mp_map_t *map, mp_obj_t index)
     return slot;
 }
 
-mp_map_elem_t *__wrap_mp_map_lookup(mp_map_t *map, mp_obj_t index, mp_map_lookup_kind_t lookup_kind) {
-    if (MP_UNLIKELY(lookup_kind == MP_MAP_LOOKUP_ADD_IF_NOT_FOUND) && map->used == map->alloc && kn_traced_in_scope(knoll_heap()) && is_long_lived(map)) {
+static MP_NOINLINE mp_map_elem_t *add(mp_map_t *map, mp_obj_t index) {
+    if (map->used == map->alloc && kn_traced_in_scope(knoll_heap()) && is_long_lived(map)) {
         return grow_long_lived(map, index);
     }
-    return __real_mp_map_lookup(map, index, lookup_kind);
+    return __real_mp_map_lookup(map, index, MP_MAP_LOOKUP_ADD_IF_NOT_FOUND);
+}
+
+// Apart, so that a lookup that does not add saves no registers.
+mp_map_elem_t *__wrap_mp_map_lookup(mp_map_t *map, mp_obj_t index, mp_map_lookup_kind_t lookup_kind) {
+    if (MP_LIKELY(lookup_kind != MP_MAP_LOOKUP_ADD_IF_NOT_FOUND)) {
+        return __real_mp_map_lookup(map, index, lookup_kind);
+    }
+    return add(map, index);
 }
 
 qstr __wrap_qstr_from_strn(const char *str, size_t len) {

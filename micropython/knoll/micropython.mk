@@ -4,6 +4,8 @@
 #
 # KNOLL_LIBRARY   libknoll.a of this target (`cargo xtask dist`) [dist/TARGET/libknoll.a, TARGET by the compiler's flags]
 # KNOLL_MODULE    0: the heap alone, without the Python module [1]
+# KNOLL_ARENA     0: the module without Arena [1]
+# KNOLL_COUNTED   0: the module without Counted [1]
 # KNOLL_SLICE     granules that one step of the sweep looks at; 0: a collection sweeps everything at its end [0]
 #
 # Nothing of MicroPython is patched. --wrap redirects the calls; py/gc.c is compiled and then dropped by
@@ -14,6 +16,8 @@ KNOLL_DIR := $(USERMOD_DIR)
 KNOLL_ROOT := $(abspath $(KNOLL_DIR)/../..)
 KNOLL_MODULE ?= 1
 KNOLL_SLICE ?= 0
+KNOLL_ARENA ?= 1
+KNOLL_COUNTED ?= 1
 
 # ---------------------------------------------------------------- what is replaced
 
@@ -46,7 +50,7 @@ ifeq ($(wildcard $(KNOLL_LIBRARY)),)
 $(error Knoll's library is not at $(KNOLL_LIBRARY); `cargo xtask dist --target $(KNOLL_TARGET)` makes it)
 endif
 
-CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE)
+CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE) -DKNOLL_ARENA=$(KNOLL_ARENA) -DKNOLL_COUNTED=$(KNOLL_COUNTED)
 # Some ports name LDFLAGS before the objects: without -u nothing would be wanted yet when the library is read.
 LDFLAGS_USERMOD += -Wl,-u,kn_traced_create $(KNOLL_LIBRARY)
 
