@@ -104,9 +104,9 @@ static void finalise(void *context, void *block);
 // Is this collection the heap's own idea? Then it may leave the sweep to the allocations that come.
 static bool automatic;
 
-// The array object that was allocated last and whose buffer was not yet: see large().
-static const mp_obj_array_t *fresh;
 #if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
+// The block of an array object's size that was allocated last, and by whom: see large().
+static const mp_obj_array_t *fresh;
 static const void *fresh_thread;
 #endif
 
@@ -122,7 +122,9 @@ void __wrap_gc_init(void *start, void *end) {
         // Not one object fits: there is nobody yet who could catch an exception.
         nlr_jump_fail(NULL);
     }
+    #if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
     fresh = NULL;
+    #endif
     automatic = false;
     if (knoll_module_forget != NULL) {
         knoll_module_forget();
@@ -312,24 +314,27 @@ static bool is_fresh_array(const mp_obj_array_t *array, size_t bytes) {
     return false;
 }
 
-#if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
-#define IS_OWN_FRESH() (fresh_thread == mp_thread_get_state())
-#define SET_FRESH(block) (fresh = (block), fresh_thread = mp_thread_get_state())
-#else
-#define IS_OWN_FRESH() true
-#define SET_FRESH(block) (fresh = (block))
-#endif
-
 // A large block. The buffer of an array is allocated right after its object, which says by then that its buffer
 // is missing and how long it will be. A list of the same words, [bytearray, 0, n, nothing yet], has an n with
 // bits set that a multiple of the word has not; and what is no multiple of the word is left alone.
 static MP_NOINLINE void *large(size_t bytes, unsigned int flags) {
-    if (bytes % sizeof(void *) == 0 && IS_OWN_FRESH() && is_fresh_array(fresh, bytes)) {
+    #if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
+    const mp_obj_array_t *array = fresh_thread == mp_thread_get_state() ? fresh : NULL;
+    fresh = NULL;
+    #else
+    // It may be gone, and shorter than an array: then its size says so.
+    const mp_obj_array_t *array = kn_traced_newest(heap);
+    if (kn_traced_size(heap, array) < sizeof *array) {
+        array = NULL;
+    }
+    #endif
+    if (bytes % sizeof(void *) == 0 && is_fresh_array(array, bytes)) {
         flags |= KN_NO_SCAN;
     }
-    fresh = NULL;
     return kn_traced_alloc(heap, bytes, flags);
 }
+
+#if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
 
 void *__wrap_gc_alloc(size_t n_bytes, unsigned int alloc_flags) {
     if (MP_STATE_THREAD(gc_lock_depth) > 0) {
@@ -345,12 +350,37 @@ void *__wrap_gc_alloc(size_t n_bytes, unsigned int alloc_flags) {
     } else {
         block = kn_traced_alloc(heap, n_bytes, alloc_flags);
         if (n_bytes == sizeof(mp_obj_array_t)) {
-            SET_FRESH(block);
+            // Another thread's allocations do not come between.
+            fresh = block;
+            fresh_thread = mp_thread_get_state();
         }
     }
     LEAVE();
     return block;
 }
+
+#else
+
+static MP_NOINLINE void *counted(size_t bytes, unsigned int flags) {
+    count(bytes);
+    return bytes >= LARGE ? large(bytes, flags) : kn_traced_alloc(heap, bytes, flags);
+}
+
+// Nothing is done behind kn_traced_alloc(): no register is saved.
+void *__wrap_gc_alloc(size_t n_bytes, unsigned int alloc_flags) {
+    if (MP_UNLIKELY(MP_STATE_THREAD(gc_lock_depth) > 0)) {
+        return NULL;
+    }
+    if (MP_UNLIKELY(COUNTS())) {
+        return counted(n_bytes, alloc_flags);
+    }
+    if (n_bytes >= LARGE) {
+        return large(n_bytes, alloc_flags);
+    }
+    return kn_traced_alloc(heap, n_bytes, alloc_flags);
+}
+
+#endif
 
 void __wrap_gc_free(void *ptr) {
     // A finaliser may free.
