@@ -262,6 +262,16 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("python-tools imports")],
         },
         Step {
+            name: "ffi",
+            what: "knoll_ffi.py over libknoll.so in MicroPython, on its own heap and on Knoll's: finalisers that raise, scopes, reports",
+            commands: vec![xtask("python-tools ffi")],
+        },
+        Step {
+            name: "natmod",
+            what: "knoll_heap.mpy: heaps and arenas as a native module, here and on the emulated Cortex-M3; no state in its archive",
+            commands: vec![xtask("python-tools natmod")],
+        },
+        Step {
             name: "miri",
             what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
             commands: vec![xtask("miri --quick")],
