@@ -45,7 +45,8 @@ pub struct Args {
 /// The compiler's flags for every configuration.
 const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 /// What programs are built of besides their own file; a [`Group`] says how many of them.
-const COMMON: [&str; 4] = ["c_tests/harness.c", "c_tests/shadow.c", "c_tests/cells.c", "c_tests/arenas.c"];
+const COMMON: [&str; 5] =
+    ["c_tests/traced.c", "c_tests/harness.c", "c_tests/shadow.c", "c_tests/cells.c", "c_tests/arenas.c"];
 
 /// The program that plays the traces: it takes arguments, and takes longest.
 const REPLAY: &str = "replay";
@@ -130,17 +131,20 @@ enum Group {
     Resident,
     /// The witness of fragmentation.
     Witness,
+    /// Traced memory.
+    Traced,
     /// What a header does by itself, over arenas.
     Header,
 }
 
 impl Group {
     /// What the names of its programs begin with; all others are about the heap.
-    const NAMES: [(Group, &'static [&'static str]); 5] = [
+    const NAMES: [(Group, &'static [&'static str]); 6] = [
         (Group::Counted, &["counted_", "dialect_"]),
         (Group::Scoped, &["arena_"]),
         (Group::Resident, &["resident"]),
         (Group::Witness, &["witness"]),
+        (Group::Traced, &["traced_"]),
         (Group::Header, &["format"]),
     ];
 
@@ -154,9 +158,10 @@ impl Group {
 /// What this program is built of besides its own file.
 fn common(program: &str) -> &'static [&'static str] {
     match Group::of(program) {
-        Group::Heap | Group::Header => &COMMON[..2],
-        Group::Counted | Group::Resident => &COMMON[..3],
-        Group::Scoped | Group::Witness => &COMMON,
+        Group::Traced => &COMMON[..3],
+        Group::Heap | Group::Header => &COMMON[1..3],
+        Group::Counted | Group::Resident => &COMMON[1..4],
+        Group::Scoped | Group::Witness => &COMMON[1..],
     }
 }
 

@@ -6,9 +6,10 @@
 //! - `counted`: any operations on counted cells in any configuration, held against the naive model.
 //! - `arena`: any operations on scopes, arenas and what lies in them, held against their model.
 //! - `hosted`: any calls of `kn_malloc` and its family in three threads by turns, held against their model.
+//! - `traced`: any operations on traced memory in any configuration, held against the oracle of reachability.
 //! - `corrupt` once more with `checks-full`, where any byte may be spoiled.
 //!
-//! They run one after the other, a sixth of the time each. What they have learned stays in
+//! They run one after the other, a seventh of the time each. What they have learned stays in
 //! `fuzz/corpus/`, what they find in `fuzz/artifacts/`; neither is committed. A finding is made
 //! into a test: `cargo +nightly fuzz fmt TARGET FILE` prints it as Rust.
 
@@ -21,7 +22,7 @@ pub struct Args {
     /// How long, all targets together; otherwise KNOLL_FUZZ_SECONDS, otherwise 60
     #[arg(long)]
     seconds: Option<u64>,
-    /// Only these targets: ops, counted, arena, hosted, corrupt, corrupt-full
+    /// Only these targets: ops, counted, arena, hosted, traced, corrupt, corrupt-full
     targets: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ pub fn run(args: Args) -> Result<()> {
         (None, Ok(text)) => text.parse().context("KNOLL_FUZZ_SECONDS is no number")?,
         (None, Err(_)) => 60,
     };
-    let all = ["ops", "counted", "arena", "hosted", "corrupt", "corrupt-full"].map(str::to_owned).to_vec();
+    let all = ["ops", "counted", "arena", "hosted", "traced", "corrupt", "corrupt-full"].map(str::to_owned).to_vec();
     let targets = if args.targets.is_empty() { all } else { args.targets };
     let share = (seconds / targets.len() as u64).max(1);
     for target in &targets {

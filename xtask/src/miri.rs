@@ -106,6 +106,7 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
         "arena_model",
         "arena_known",
         "arena_found",
+        "traced_model",
     ];
     for test in tests {
         command.args(["--test", test]);
@@ -132,6 +133,8 @@ fn round(args: &Args, target: &str, model: &str) -> Result<Round> {
             "what_was_grown",
             "escapes_are_promoted",
             "nothing_remembers",
+            "words_are_followed",
+            "hooks_tell_the_pointers",
         ]);
     }
     command.args(&args.filters);

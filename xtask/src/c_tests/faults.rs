@@ -3,7 +3,7 @@
 //! `c_tests/faulty/allocator.c` keeps the contract of the manual heap unless the variable `KNOLL_FAULT`
 //! names one of the faults in `faults.h`. All other programs run on the library itself, with a file
 //! between the two that has its faults in a header of its own: `c_tests/faulty/counted.c`, `arena.c`,
-//! `resident.c` and `witness.c`. Three things are verified:
+//! `resident.c` and `witness.c`; the traced heap has a naive one in its place, `traced.c`. Three things are verified:
 //!
 //! - without a fault every program passes, so a failure below is the fault's doing;
 //! - each fault makes at least one program fail, be it by a crash or by no end;
@@ -32,6 +32,8 @@ const SCOPED: Configuration = Configuration { name: "wrapped arenas", ..COUNTED 
 const RESIDENT: Configuration = Configuration { name: "wrapped residents", ..COUNTED };
 /// The program over the witness of fragmentation.
 const WITNESS: Configuration = Configuration { name: "wrapped witness", ..COUNTED };
+/// The programs over traced memory: on a naive heap.
+const TRACED: Configuration = Configuration { name: "naive traced", ..COUNTED };
 /// A program with a fault may go round in circles.
 const LIMIT: Duration = Duration::from_secs(5);
 /// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
@@ -48,7 +50,7 @@ struct Shown {
 
 /// Builds the programs with faults and runs them.
 pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<()> {
-    for group in [Group::Heap, Group::Counted, Group::Scoped, Group::Resident, Group::Witness] {
+    for group in [Group::Heap, Group::Counted, Group::Scoped, Group::Resident, Group::Witness, Group::Traced] {
         let part = Suite {
             programs: suite.programs.iter().filter(|name| Group::of(name) == group).cloned().collect(),
             traces: suite.traces.clone(),
@@ -81,6 +83,7 @@ impl Stand {
             Group::Scoped => (SCOPED, "c_tests/faulty/arena_faults.h", "c_tests/faulty/arena.c"),
             Group::Resident => (RESIDENT, "c_tests/faulty/resident_faults.h", "c_tests/faulty/resident.c"),
             Group::Witness => (WITNESS, "c_tests/faulty/witness_faults.h", "c_tests/faulty/witness.c"),
+            Group::Traced => (TRACED, "c_tests/faulty/traced_faults.h", "c_tests/faulty/traced.c"),
         };
         let object = Suite::directory(configuration.name)?.join("faulty.o");
         let mut rest = Vec::new();
