@@ -8,10 +8,11 @@
 use knoll::heap::KnLayout;
 use knoll_graph::tuning::{DEFAULT, MANUAL};
 use knoll_nest::op::Op;
-use knoll_nest::plan::{replay, Plan};
+use knoll_nest::plan::Plan;
 use knoll_nest::tally::Tally;
-use knoll_nest::world::Setup;
+use knoll_nest::world::{Setup, World};
 use knoll_shadow::layouts;
+use knoll_shadow::script::replay;
 
 /// What may be left, in units of 8 bytes: nothing; a small cell; a segment's header; more than a record.
 const LEFT: [u8; 5] = [0, 6, 20, 60, 160];
@@ -52,7 +53,7 @@ fn exhaust(cells: bool, persistently: bool) {
                         failing.insert(index + 1, Op::Drain);
                     }
                     failing.insert(index, Op::Fill { leave });
-                    match replay(&setup, &failing) {
+                    match replay::<World>(&setup, &failing) {
                         Ok(tally) => total.add(&tally),
                         Err(why) => panic!("{layout:?}, seed {seed}, {leave} left at {index}: {why}\n{failing:?}"),
                     }

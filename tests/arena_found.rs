@@ -3,9 +3,9 @@
 use knoll::heap::KnLayout;
 use knoll_graph::tuning::MANUAL;
 use knoll_nest::op::Op;
-use knoll_nest::plan::replay;
-use knoll_nest::world::Setup;
+use knoll_nest::world::{Setup, World};
 use knoll_shadow::layouts;
+use knoll_shadow::script::replay;
 
 /// On every layout, verified after each operation.
 fn repeat(operations: &[Op]) {
@@ -22,7 +22,7 @@ fn repeat(operations: &[Op]) {
                 seed: 1,
                 verify_every: if cfg!(miri) { 64 } else { 1 },
             };
-            if let Err(why) = replay(&setup, operations) {
+            if let Err(why) = replay::<World>(&setup, operations) {
                 panic!("{layout:?}, {bytes} bytes: {why}");
             }
         }

@@ -10,10 +10,12 @@ use knoll_graph::core::Core;
 use knoll_graph::kinds::{COUNT, UNTRACED};
 use knoll_graph::naive::Fault;
 use knoll_graph::op::Op;
-use knoll_graph::plan::{replay, Plan, Setup};
+use knoll_graph::plan::{Plan, Setup};
 use knoll_graph::tally::Tally;
 use knoll_graph::tuning::{Tuning, DEFAULT, LAZY, SLICED, SMALL, TINY, WHEN_FULL};
+use knoll_graph::world::World;
 use knoll_shadow::layouts;
+use knoll_shadow::script::replay;
 
 const ALL: u32 = (1 << COUNT) - 1;
 
@@ -55,7 +57,7 @@ fn exhaust(tunings: &'static [Tuning]) {
             let setup = setup(layout, tunings, kinds);
             for leave in (0..=u8::MAX).step_by(if cfg!(miri) { 101 } else { 1 }) {
                 let seed = 3 * u64::from(leave) + number as u64;
-                match replay::<Core>(&setup, &program(&setup, seed, leave)) {
+                match replay::<World<Core>>(&setup, &program(&setup, seed, leave)) {
                     Ok(tally) => total.add(&tally),
                     Err(why) => panic!("{layout:?}, {} bytes left, seed {seed}: {why}", u32::from(leave) * 8),
                 }

@@ -2,7 +2,7 @@
 //! what chance alone does not: rings, long chains, dense webs, trees, roots that come and go.
 //!
 //! The operations do not depend on what they do, so a run is a list, and its failures shrink
-//! (`knoll_shadow::shrink`) by leaving operations out.
+//! (`knoll_shadow::script`) by leaving operations out.
 
 use crate::collector::Collector;
 use crate::naive::Fault;
@@ -12,10 +12,7 @@ use crate::tuning::Tuning;
 use crate::world::{World, VARS};
 use knoll::heap::KnLayout;
 use knoll_shadow::random::Random;
-use knoll_shadow::shield::{self, Ending};
-use knoll_shadow::shrink::fewest;
-use std::fmt::Write;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use knoll_shadow::script::{self, Stage};
 
 /// The heap, the collector, the types.
 #[derive(Clone, Debug)]
@@ -55,34 +52,8 @@ pub struct Plan {
 
 impl Plan {
     /// Runs it. The error tells the seed, what went wrong and the fewest operations that show it.
-    ///
-    /// With `KNOLL_SHIELD` in the environment everything runs in child processes, so that crashes are
-    /// shrunk too.
     pub fn run<C: Collector>(&self) -> Result<Tally, String> {
-        let operations = self.operations();
-        if std::env::var_os("KNOLL_SHIELD").is_some() {
-            shielded::<C>(&self.setup, &operations).map_err(|why| self.explain::<C>(&operations, &why))?;
-        }
-        replay::<C>(&self.setup, &operations).map_err(|why| self.explain::<C>(&operations, &why))
-    }
-
-    fn explain<C: Collector>(&self, operations: &[Op], why: &str) -> String {
-        let mut text = format!("{self:?}:\n  {why}\n");
-        let strict = Setup { verify_every: 1, ..self.setup.clone() };
-        let shield = std::env::var_os("KNOLL_SHIELD").is_some();
-        let again = |operations: &[Op]| match shield {
-            true => shielded::<C>(&strict, operations),
-            false => replay::<C>(&strict, operations).map(|_| ()),
-        };
-        let Some((fewest, why)) = fewest(operations, again) else {
-            text += "  (the same operations pass when every one of them is verified)\n";
-            return text;
-        };
-        let _ = writeln!(text, "shrunk to {} operations: {why}", fewest.len());
-        for op in fewest.iter().take(80) {
-            let _ = writeln!(text, "  Op::{op:?},");
-        }
-        text
+        script::run::<World<C>>(self, &self.setup, &self.operations())
     }
 
     /// The operations.
@@ -96,27 +67,30 @@ impl Plan {
     }
 }
 
-/// Runs the operations in a new world.
-pub fn replay<C: Collector>(setup: &Setup, operations: &[Op]) -> Result<Tally, String> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let Some(world) = World::<C>::new(setup) else { return Err("no world in this heap".to_owned()) };
-        for (index, &op) in operations.iter().enumerate() {
-            world.run(op).map_err(|why| format!("at {index}, {op:?}: {why}"))?;
-            if index % setup.verify_every == 0 {
-                world.verify().map_err(|why| format!("after {index}, {op:?}: {why}"))?;
-            }
-        }
-        world.finish().map_err(|why| format!("at the end: {why}"))
-    }));
-    outcome.unwrap_or_else(|_| Err("the library panicked".into()))
-}
+impl<C: Collector> Stage for World<C> {
+    type Setup = Setup;
+    type Op = Op;
+    type Tally = Tally;
+    type Home = Box<World<C>>;
 
-/// The same in a child process.
-fn shielded<C: Collector>(setup: &Setup, operations: &[Op]) -> Result<(), String> {
-    match shield::run(1, |_| u8::from(replay::<C>(setup, operations).is_err()))[0] {
-        Ending::Returned(0) => Ok(()),
-        Ending::Returned(_) => replay::<C>(setup, operations).map(|_| ()),
-        ending => Err(format!("{ending:?}")),
+    fn open(setup: &Setup) -> Option<Box<World<C>>> {
+        World::new(setup).map(Box::new)
+    }
+
+    fn verify_every(setup: &mut Setup) -> &mut usize {
+        &mut setup.verify_every
+    }
+
+    fn act(&self, op: Op) -> Result<(), String> {
+        self.run(op)
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        self.verify()
+    }
+
+    fn close(home: Box<World<C>>) -> Result<Tally, String> {
+        (*home).finish()
     }
 }
 

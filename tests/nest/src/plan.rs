@@ -2,17 +2,14 @@
 //! chance alone does not: workflows in workflows, tables that grow, webs across scopes, marks in loops.
 //!
 //! The operations do not depend on what they do, so a run is a list, and its failures shrink
-//! (`knoll_shadow::shrink`) by leaving operations out.
+//! (`knoll_shadow::script`) by leaving operations out.
 
 use crate::model::{SLOTS, VARS};
 use crate::op::Op;
 use crate::tally::Tally;
 use crate::world::{Setup, World};
 use knoll_shadow::random::Random;
-use knoll_shadow::shield::{self, Ending};
-use knoll_shadow::shrink::fewest;
-use std::fmt::Write;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use knoll_shadow::script::{self, Stage};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -27,34 +24,8 @@ pub struct Plan {
 
 impl Plan {
     /// Runs it. The error tells the seed, what went wrong and the fewest operations that show it.
-    ///
-    /// With `KNOLL_SHIELD` in the environment everything runs in child processes, so that crashes are
-    /// shrunk too.
     pub fn run(&self) -> Result<Tally, String> {
-        let operations = self.operations();
-        if std::env::var_os("KNOLL_SHIELD").is_some() {
-            shielded(&self.setup, &operations).map_err(|why| self.explain(&operations, &why))?;
-        }
-        replay(&self.setup, &operations).map_err(|why| self.explain(&operations, &why))
-    }
-
-    fn explain(&self, operations: &[Op], why: &str) -> String {
-        let mut text = format!("{self:?}:\n  {why}\n");
-        let strict = Setup { verify_every: 1, ..self.setup.clone() };
-        let shield = std::env::var_os("KNOLL_SHIELD").is_some();
-        let again = |operations: &[Op]| match shield {
-            true => shielded(&strict, operations),
-            false => replay(&strict, operations).map(|_| ()),
-        };
-        let Some((fewest, why)) = fewest(operations, again) else {
-            text += "  (the same operations pass when every one of them is verified)\n";
-            return text;
-        };
-        let _ = writeln!(text, "shrunk to {} operations: {why}", fewest.len());
-        for op in fewest.iter().take(80) {
-            let _ = writeln!(text, "  Op::{op:?},");
-        }
-        text
+        script::run::<World>(self, &self.setup, &self.operations())
     }
 
     /// The operations.
@@ -72,27 +43,30 @@ impl Plan {
     }
 }
 
-/// Runs the operations in a new world.
-pub fn replay(setup: &Setup, operations: &[Op]) -> Result<Tally, String> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let Some(world) = World::new(setup) else { return Err("no world in this heap".to_owned()) };
-        for (index, &op) in operations.iter().enumerate() {
-            world.run(op).map_err(|why| format!("at {index}, {op:?}: {why}"))?;
-            if index % setup.verify_every == 0 {
-                world.verify().map_err(|why| format!("after {index}, {op:?}: {why}"))?;
-            }
-        }
-        world.finish().map_err(|why| format!("at the end: {why}"))
-    }));
-    outcome.unwrap_or_else(|_| Err("the library panicked".into()))
-}
+impl Stage for World {
+    type Setup = Setup;
+    type Op = Op;
+    type Tally = Tally;
+    type Home = Box<World>;
 
-/// The same in a child process.
-fn shielded(setup: &Setup, operations: &[Op]) -> Result<(), String> {
-    match shield::run(1, |_| u8::from(replay(setup, operations).is_err()))[0] {
-        Ending::Returned(0) => Ok(()),
-        Ending::Returned(_) => replay(setup, operations).map(|_| ()),
-        ending => Err(format!("{ending:?}")),
+    fn open(setup: &Setup) -> Option<Box<World>> {
+        World::new(setup).map(Box::new)
+    }
+
+    fn verify_every(setup: &mut Setup) -> &mut usize {
+        &mut setup.verify_every
+    }
+
+    fn act(&self, op: Op) -> Result<(), String> {
+        self.run(op)
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        self.verify()
+    }
+
+    fn close(home: Box<World>) -> Result<Tally, String> {
+        (*home).finish()
     }
 }
 

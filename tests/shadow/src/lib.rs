@@ -10,7 +10,8 @@
 //!
 //! A [`shadow::Shadow`] drives one [`knoll::heap::KnHeap`] and keeps, outside the heap, the
 //! range and the contents of every live block. Whatever the heap answers is held against that.
-//! [`process`] does the same for the malloc of a whole process.
+//! [`process`] does the same for the malloc of a whole process. The models of counted cells, arenas and traced
+//! memory (`tests/graph`, `tests/nest`, `tests/trace`) run by [`script`].
 
 pub mod arena;
 pub mod contents;
@@ -20,6 +21,7 @@ pub mod plan;
 #[cfg(unix)]
 pub mod process;
 pub mod random;
+pub mod script;
 pub mod shadow;
 pub mod shield;
 pub mod shrink;

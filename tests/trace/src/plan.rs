@@ -2,7 +2,7 @@
 //! does not: lists, tables, webs, workflows, full heaps.
 //!
 //! The operations do not depend on what they do, so a run is a list, and its failures shrink
-//! (`knoll_shadow::shrink`) by leaving operations out.
+//! (`knoll_shadow::script`) by leaving operations out.
 
 use crate::heap::Heap;
 use crate::model::{PINS, VARS};
@@ -11,10 +11,8 @@ use crate::setup::Setup;
 use crate::tally::Tally;
 use crate::world::World;
 use knoll_shadow::random::Random;
-use knoll_shadow::shield::{self, Ending};
-use knoll_shadow::shrink::fewest;
-use std::fmt::Write;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use knoll_shadow::script::{self, Stage};
+use std::rc::Rc;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -29,33 +27,8 @@ pub struct Plan {
 
 impl Plan {
     /// Runs it. The error tells the seed, what went wrong and the fewest operations that show it.
-    ///
-    /// With `KNOLL_SHIELD` in the environment everything runs in child processes, so that crashes are shrunk too.
     pub fn run<H: Heap>(&self) -> Result<Tally, String> {
-        let operations = self.operations();
-        if std::env::var_os("KNOLL_SHIELD").is_some() {
-            shielded::<H>(&self.setup, &operations).map_err(|why| self.explain::<H>(&operations, &why))?;
-        }
-        replay::<H>(&self.setup, &operations).map_err(|why| self.explain::<H>(&operations, &why))
-    }
-
-    fn explain<H: Heap>(&self, operations: &[Op], why: &str) -> String {
-        let mut text = format!("{self:?}:\n  {why}\n");
-        let strict = Setup { verify_every: 1, ..self.setup.clone() };
-        let shield = std::env::var_os("KNOLL_SHIELD").is_some();
-        let again = |operations: &[Op]| match shield {
-            true => shielded::<H>(&strict, operations),
-            false => replay::<H>(&strict, operations).map(|_| ()),
-        };
-        let Some((fewest, why)) = fewest(operations, again) else {
-            text += "  (the same operations pass when every one of them is verified)\n";
-            return text;
-        };
-        let _ = writeln!(text, "shrunk to {} operations: {why}", fewest.len());
-        for op in fewest.iter().take(80) {
-            let _ = writeln!(text, "  Op::{op:?},");
-        }
-        text
+        script::run::<World<H>>(self, &self.setup, &self.operations())
     }
 
     /// The operations.
@@ -69,27 +42,30 @@ impl Plan {
     }
 }
 
-/// Runs the operations in a new world.
-pub fn replay<H: Heap>(setup: &Setup, operations: &[Op]) -> Result<Tally, String> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let Some(world) = World::<H>::new(setup) else { return Err("no heap in this memory".to_owned()) };
-        for (index, &op) in operations.iter().enumerate() {
-            world.run(op).map_err(|why| format!("at {index}, {op:?}: {why}"))?;
-            if index % setup.verify_every == 0 {
-                world.verify().map_err(|why| format!("after {index}, {op:?}: {why}"))?;
-            }
-        }
-        world.finish().map_err(|why| format!("at the end: {why}"))
-    }));
-    outcome.unwrap_or_else(|_| Err("the library panicked".into()))
-}
+impl<H: Heap> Stage for World<H> {
+    type Setup = Setup;
+    type Op = Op;
+    type Tally = Tally;
+    type Home = Rc<World<H>>;
 
-/// The same in a child process.
-fn shielded<H: Heap>(setup: &Setup, operations: &[Op]) -> Result<(), String> {
-    match shield::run(1, |_| u8::from(replay::<H>(setup, operations).is_err()))[0] {
-        Ending::Returned(0) => Ok(()),
-        Ending::Returned(_) => replay::<H>(setup, operations).map(|_| ()),
-        ending => Err(format!("{ending:?}")),
+    fn open(setup: &Setup) -> Option<Rc<World<H>>> {
+        World::new(setup)
+    }
+
+    fn verify_every(setup: &mut Setup) -> &mut usize {
+        &mut setup.verify_every
+    }
+
+    fn act(&self, op: Op) -> Result<(), String> {
+        self.run(op)
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        self.verify()
+    }
+
+    fn close(home: Rc<World<H>>) -> Result<Tally, String> {
+        home.finish()
     }
 }
 
