@@ -434,7 +434,7 @@ impl Naive {
 
     fn mark_word(&self, word: usize) {
         let Some((number, slot, block)) = self.holding(word) else { return };
-        if block.marked && !self.now(Fault::TracesTwice, 60) {
+        if block.marked && !self.now(Fault::TracesTwice, 25) {
             return;
         }
         self.put(number, slot, Block { marked: true, ..block });
@@ -464,8 +464,9 @@ impl Naive {
         }
         for byte in (0..end).step_by(WORD) {
             self.mark_word(word(byte));
-            if self.has(Fault::Misaligned) && byte + WORD + 4 <= end {
-                self.mark_word(word(byte + 4));
+            // Half a word on: with words of 4 bytes, 4 bytes on would be the next word, which is looked at anyway.
+            if self.has(Fault::Misaligned) && byte + WORD + WORD / 2 <= end {
+                self.mark_word(word(byte + WORD / 2));
             }
         }
     }
