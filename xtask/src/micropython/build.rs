@@ -4,6 +4,7 @@
 //!   `target/micropython/build/NAME`, in which make builds again what has changed, Knoll's archive included.
 //! - Stock and Knoll differ in one thing: `USER_C_MODULES` names `micropython/` of this repository. What belongs to
 //!   both, the configuration and the frozen application, is the same.
+//! - Two runs of xtask may build the same at the same time: one waits until the other has done it.
 //! - Knoll comes as an archive of one object like those of `cargo xtask dist`, with what an interpreter needs.
 //!
 //! ```text
@@ -18,6 +19,7 @@ use crate::localise::{localised_object, write_archive};
 use crate::util::{display, note, program, root, Library};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -116,6 +118,7 @@ pub fn package(target: &str, directory: &Path) -> Result<PathBuf> {
     let raw =
         Library { target: Some(target), features: FEATURES, no_default_features: true, small: false }.archive()?;
     let object = localised_object(&raw, target)?;
+    let _alone = alone(directory)?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let archive = directory.join("libknoll.a");
     let beside = directory.join("libknoll.a.new");
@@ -185,9 +188,28 @@ fn add_heap(make: &mut Command, heap: Heap, target: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until no other process writes into the directory; until the answer is dropped none does.
+fn alone(directory: &Path) -> Result<File> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let path = directory.with_file_name(format!("{name}.lock"));
+    let parent = path.parent().context("a directory without a name")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            note(format!("another process builds {name}: waiting for it"));
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {}", path.display())),
+    }
+    Ok(file)
+}
+
 /// Runs make, its output into a log, and returns the file that it makes.
 fn build(mut make: Command, directory: &Path, file: &str) -> Result<PathBuf> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let _alone = alone(directory)?;
     // make does not notice that it is told other settings.
     let settings = directory.with_extension("settings");
     let told = display(&make);
