@@ -29,6 +29,8 @@ pub mod flag {
     pub const KNOLL: u32 = 8;
     /// The address is inside a function that acts for its caller: memcpy and the like.
     pub const HELPER: u32 = 16;
+    /// The block contains an IT instruction, or one just before it may reach into it.
+    pub const IT: u32 = 32;
 }
 
 const FIELD: u32 = 0xFFF;
@@ -100,9 +102,12 @@ impl Blocks {
 
     /// Enters what decoding `bytes` bytes at `address` found; flags set before are kept.
     pub fn learn(&mut self, address: u32, bytes: u32, block: Block) -> Entry {
-        let mut flags = self.entry(address).flags() & !flag::MARK;
+        let mut flags = self.entry(address).flags() & !(flag::MARK | flag::IT);
         if block.has_mark {
             flags |= flag::MARK;
+        }
+        if block.has_it {
+            flags |= flag::IT;
         }
         let entry = Entry(bytes.min(FIELD) | block.instructions.min(FIELD) << 12 | flags << FLAGS_SHIFT);
         let index = self.index(address);

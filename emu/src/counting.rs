@@ -33,7 +33,7 @@ pub(crate) fn on_block(engine: &mut Engine, address: u64, size: u32) {
             run.total = total;
             run.block = (address, size);
             if run.watching {
-                note_who_acts(run, entry);
+                note_for_watch(run, entry);
             }
             return;
         }
@@ -47,8 +47,11 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
     let mut entry = engine.get_data().blocks.entry(address);
     if entry.bytes() != size {
         let code = engine.read(address, size as usize).unwrap_or_default();
-        let blocks = &mut engine.get_data_mut().blocks;
-        entry = blocks.learn(address, size, Block::of(&code));
+        let mut block = Block::of(&code);
+        // An IT block may be cut in two where a page ends; four instructions have 16 bytes at most.
+        let before = engine.read(address.wrapping_sub(18), 18).unwrap_or_default();
+        block.has_it |= before.chunks(2).any(|two| decode::is_it(u16::from_le_bytes([two[0], two[1]])));
+        entry = engine.get_data_mut().blocks.learn(address, size, block);
         if code == decode::ENDLESS_LOOP {
             engine.get_data_mut().block = (address, size);
             stop(engine, Stop::Fault(FaultKind::EndlessLoop));
@@ -104,13 +107,15 @@ fn on_special_block(engine: &mut Engine, address: u32, size: u32) {
         run.meter.stack_at(stack.saturating_add_signed(lowest));
     }
     if run.watching {
-        note_who_acts(run, entry);
+        note_for_watch(run, entry);
     }
 }
 
-/// Whose doing the stores of a block are. A helper acts for whoever called it, so it leaves the question as it was.
+/// Whose doing the stores of a block are, and whether IT is to be thought of. A helper acts for whoever called it, so it
+/// leaves the first question as it was.
 #[inline(always)]
-fn note_who_acts(run: &mut Run, entry: Entry) {
+fn note_for_watch(run: &mut Run, entry: Entry) {
+    run.has_it = entry.flags() & flag::IT != 0;
     if entry.flags() & flag::HELPER == 0 {
         run.watch.acting = entry.flags() & flag::KNOLL != 0;
     }

@@ -60,6 +60,8 @@ pub struct Block {
     pub instructions: u32,
     /// Whether `KNOLL_MARK_END` is among them.
     pub has_mark: bool,
+    /// Whether an IT instruction is among them.
+    pub has_it: bool,
     /// The lowest SP reaches in it, relative to SP at its start: zero or negative.
     pub lowest_stack: i32,
 }
@@ -72,6 +74,7 @@ impl Block {
         for instruction in instructions(code) {
             block.instructions += 1;
             block.has_mark |= instruction.first == MARK_END;
+            block.has_it |= is_it(instruction.first);
             stack += stack_change(instruction);
             block.lowest_stack = block.lowest_stack.min(stack);
         }
@@ -102,6 +105,11 @@ pub fn needs_alignment(first: u16) -> bool {
         0b1110 => first & 0xFE00 == 0xE800 || first & 0xFE00 == 0xEC00,
         _ => false,
     }
+}
+
+/// Whether an instruction that begins so is IT, which makes up to four behind it conditional.
+pub fn is_it(first: u16) -> bool {
+    first & 0xFF00 == 0xBF00 && first & 0xF != 0
 }
 
 /// By how much an instruction moves SP, for all the forms that take a constant: PUSH, POP,

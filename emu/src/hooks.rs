@@ -124,9 +124,12 @@ fn on_misaligned(engine: &mut Engine) {
 /// To tell us which instruction accesses memory, Unicorn brings the processor's state up to date
 /// in the middle of a block, that of an IT block included. But code is translated for a state
 /// that says nothing of IT but at the start of a block: what was brought up to date would make
-/// the *next* block skip instructions. So clear it again.
+/// the *next* block skip instructions. So clear it again; in a block without IT there is nothing to clear.
 fn forget_it_state(engine: &mut Engine) {
     const IT: u64 = 0x0600_FC00;
+    if !engine.get_data().has_it {
+        return;
+    }
     let state = engine.reg_read(RegisterARM::CPSR).unwrap_or(0);
     if state & IT != 0 {
         // It can't fail: the register exists, it was just read.

@@ -93,6 +93,8 @@ pub struct Run {
     pub(crate) budget: u64,
     /// Start and length of the current block.
     pub(crate) block: (u32, u32),
+    /// Whether instructions of the current block may depend on an IT.
+    pub(crate) has_it: bool,
     /// `KNOLL_MARK_CALL` was executed: the next call is measured under this id.
     pub(crate) next_call: Option<u32>,
     pub(crate) watching: bool,
@@ -321,6 +323,7 @@ fn prepare(image: &Rc<Image>, options: &Options) -> Result<(Vec<String>, Vec<Str
         quick_until: 0,
         budget: options.budget.unwrap_or(u64::MAX),
         block: (0, 0),
+        has_it: true,
         next_call: None,
         watching: options.watch,
         sounding: options.stack,
