@@ -221,5 +221,42 @@ TRACED_TEST(to_the_last_granule) {
     }
 }
 
+static bool note_end(void *context, const KnBlock *block) {
+    *(const uint8_t **)context = (const uint8_t *)block->start + block->size;
+    return true;
+}
+
+/* What is behind the records is for blocks. The last bytes may be too few for one more granule with its records. */
+TRACED_TEST(to_the_end_of_the_memory) {
+    size_t bytes, left, least = SIZE_MAX;
+    uint8_t *memory = take_memory(8 * 1024, 0);
+    REQUIRE(memory != NULL);
+    for (bytes = 2 * 1024; bytes < 8 * 1024; bytes += granule() + bytes / 128) {
+        const uint8_t *end = NULL;
+        heap = again_in(memory, bytes, usual_config());
+        REQUIRE(heap != NULL);
+        (void)CHECK_STATUS(kn_traced_walk(heap, note_end, &end), KN_OK);
+        REQUIRE(end != NULL && end <= memory + bytes);
+        left = (size_t)(memory + bytes - end);
+        (void)CHECK_LE(left, 2 * granule() + 3 * WORD - 1);
+        least = left < least ? left : least;
+    }
+    (void)CHECK_LE(least, granule() - 1);
+}
+
+/* While there is room a request is served at once, and nothing is collected that nobody holds. */
+TRACED_TEST(no_collection_while_there_is_room) {
+    size_t i;
+    heap = small_heap();
+    REQUIRE(heap != NULL);
+    for (i = 0; i < 130; i++) {
+        REQUIRE(kn_traced_alloc(heap, granule(), 0) != NULL);
+    }
+    (void)CHECK_EQ(asked(), 0);
+    (void)CHECK_EQ(numbers(heap).collections, 0);
+    (void)CHECK_EQ(numbers(heap).blocks, 130);
+}
+
 SUITE("traced_exhaustion", ONCE(heaps_a_little_larger_each_time), ONCE(every_request_is_refused_once),
-      ONCE(every_seventh_request_is_refused), ONCE(a_resize_without_room), ONCE(to_the_last_granule))
+      ONCE(every_seventh_request_is_refused), ONCE(a_resize_without_room), ONCE(to_the_last_granule),
+      ONCE(to_the_end_of_the_memory), ONCE(no_collection_while_there_is_room))

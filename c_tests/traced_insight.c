@@ -91,6 +91,26 @@ TRACED_TEST(numbers_and_walk) {
     (void)CHECK_EQ(seen.blocks[0].size, stats.total);
 }
 
+/* Three runs are free, the largest between the others. */
+TRACED_TEST(the_largest_run_is_not_the_last) {
+    static const size_t sizes[] = {20, 1, 60, 1, 40, 1};
+    KnTraced *heap = small_heap();
+    void *blocks[6];
+    size_t i;
+    REQUIRE(heap != NULL);
+    for (i = 0; i < 6; i++) {
+        blocks[i] = kn_traced_alloc(heap, sizes[i] * granule(), 0);
+        REQUIRE(blocks[i] != NULL);
+    }
+    REQUIRE(kn_traced_alloc(heap, numbers(heap).largest_free, 0) != NULL);
+    (void)CHECK_EQ(numbers(heap).free, 0);
+    for (i = 0; i < 6; i += 2) {
+        kn_traced_free(heap, blocks[i]);
+    }
+    (void)CHECK_EQ(numbers(heap).free, 120 * granule());
+    (void)CHECK_EQ(numbers(heap).largest_free, 60 * granule());
+}
+
 /* ---- Who holds a block ---- */
 
 typedef struct Found {
@@ -243,4 +263,4 @@ TRACED_TEST(the_map) {
     (void)CHECK(is_sound_traced(heap));
 }
 
-SUITE("traced_insight", ONCE(numbers_and_walk), ONCE(holders), ONCE(the_witness), ONCE(the_map))
+SUITE("traced_insight", ONCE(numbers_and_walk), ONCE(the_largest_run_is_not_the_last), ONCE(holders), ONCE(the_witness), ONCE(the_map))

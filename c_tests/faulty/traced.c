@@ -241,9 +241,6 @@ static bool is_transient_now(const Heap *heap) {
 
 static uint8_t *place(Heap *heap, size_t size, uint32_t flags, bool top) {
     size_t i, k;
-    if (now(heap, FAULT_refuses, 50)) {
-        return NULL;
-    }
     for (i = 0; i < (has(FAULT_area_ignored) ? 1 : heap->area_count); i++) {
         Area *area = &heap->areas[i];
         size_t count = has(FAULT_huge_wraps) ? (size + area->granule - 1) / area->granule : (size - 1) / area->granule + 1;
@@ -370,6 +367,9 @@ static void *allocate(Heap *heap, size_t size, uint32_t flags, bool top) {
     }
     if (size == 0 || (heap->locks > 0 && !has(FAULT_lock_allows)) ||
         (heap->phase != IDLE && !(has(FAULT_finaliser_allocates) && heap->phase == ENDING))) {
+        return NULL;
+    }
+    if (now(heap, FAULT_refuses, 50)) {
         return NULL;
     }
     if (due || ((heap->config.flags & KN_TRACED_STRESS) != 0 && !has(FAULT_stress_ignored))) {
