@@ -396,10 +396,11 @@ fn blocks_are_freed_by_other_threads() {
     let before = heap_is_sound();
     std::thread::scope(|scope| {
         let mut first: Option<mpsc::Receiver<Block>> = None;
+        let mut threads = Vec::new();
         for thread in 0..4usize {
             let (sender, receiver) = mpsc::sync_channel(64);
             let inbox = first.replace(receiver);
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 let mut own = Vec::new();
                 for n in 0..times(20_000) {
                     let bytes = if n % 300 == 0 { 150 * KB } else { (n * (thread + 3)) % 900 };
@@ -415,9 +416,12 @@ fn blocks_are_freed_by_other_threads() {
                 }
                 drop(sender);
                 inbox.into_iter().flatten().for_each(drop);
-            });
+            }));
         }
         first.into_iter().flatten().for_each(drop);
+        // A scope waits for closures alone; what a thread keeps of freed blocks goes back when it has ended, which
+        // is what joining waits for.
+        threads.into_iter().for_each(|thread| thread.join().expect("a thread that does not panic"));
     });
     let after = heap_is_sound();
     assert_eq!((before.used, before.blocks), (after.used, after.blocks));
