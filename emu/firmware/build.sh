@@ -13,7 +13,7 @@
 set -eu
 
 usage() {
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -45,14 +45,23 @@ list=$work/compile
 
 # Sources become lines "object<TAB>source"; archives and objects go straight to the link.
 count=0
+runtime=own
 : >"$work/link"
 add_source() {
     count=$((count + 1))
-    printf '%s\t%s\n' "$work/$count.o" "$1" >>"$list"
-    printf '"%s"\n' "$work/$count.o" >>"$work/link"
+    object=$work/$count.o
+    if [ -d "$out" ]; then
+        object=$(basename "$1")
+        object=$out/${object%.*}.o
+    fi
+    printf '%s\t%s\n' "$object" "$1" >>"$list"
+    printf '"%s"\n' "$object" >>"$work/link"
 }
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     [ -e "$1" ] || { echo "build.sh: no such file: $1" >&2; exit 2; }
+    case $1 in
+        */startup.o) runtime=given ;;
+    esac
     case $1 in
         *.a | *.o) printf '"%s"\n' "$1" >>"$work/link" ;;
         *) add_source "$1" ;;
@@ -60,8 +69,10 @@ while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     shift
 done
 [ $# -eq 0 ] || shift
-add_source "$here/startup.c"
-add_source "$here/retarget.c"
+if [ $runtime = own ]; then
+    add_source "$here/startup.c"
+    add_source "$here/retarget.c"
+fi
 
 # One script per object, so that arguments with blanks survive xargs.
 cat >"$work/one.sh" <<'ONE'
@@ -74,6 +85,8 @@ ONE
 tr '\n' '\0' <"$list" | xargs -0 -P "${KNOLL_FIRMWARE_JOBS:-2}" -I '{}' \
     sh "$work/one.sh" '{}' "$compiler" $machine -mthumb -std=gnu11 -O2 -g \
     -ffunction-sections -fdata-sections -I"$here" "$@" || exit 1
+
+[ ! -d "$out" ] || exit 0
 
 # shellcheck disable=SC2086
 "$compiler" $machine -mthumb -O2 -g -nostartfiles -T "$here/firmware.ld" \

@@ -6,8 +6,8 @@
 //!   is the smallest heap for each trace does not depend on the processor but on the word size, so
 //!   it is looked for on the M4 only, where the layouts are those of all 32-bit targets.
 
-use super::{common, program, work_off, Job, Outcome, Suite, LIMIT, REPLAY};
-use crate::util::{announce, build_static, capture, emu_binary, note, Tally};
+use super::{common, program, work_off, Job, Outcome, Suite, COMMON, LIMIT, REPLAY};
+use crate::util::{announce, build_static, capture, emu_binary, note, work_dir, Tally};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,10 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     for processor in PROCESSORS {
         let archive = build_static(Some(processor.target), &[])?;
         let directory = Suite::directory(processor.title)?;
+        let objects = work_dir(&format!("c-tests/objects/{}", processor.name))?;
+        capture(&mut common_objects(processor, &objects))?;
         for name in &suite.programs {
-            let build = build(processor, name, &archive, &directory);
+            let build = build(processor, name, &objects, &archive, &directory);
             let run = run(processor, name, suite, &harness, &directory);
             let (log, json) = (directory.join(format!("{name}.log")), directory.join(format!("{name}.json")));
             jobs.push(Job {
@@ -71,12 +73,23 @@ pub fn run_all(suite: &Suite, tally: &mut Tally) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-fn build(processor: &Processor, name: &str, archive: &Path, directory: &Path) -> Command {
+/// Compiles what the programs share, once for a processor.
+fn common_objects(processor: &Processor, objects: &Path) -> Command {
+    let mut command = Command::new("emu/firmware/build.sh");
+    command.arg(processor.name).arg(objects).args(COMMON).arg("--").args(FLAGS);
+    command
+}
+
+fn build(processor: &Processor, name: &str, objects: &Path, archive: &Path, directory: &Path) -> Command {
     let mut command = Command::new("emu/firmware/build.sh");
     // Two jobs at a time build already.
     command.env("KNOLL_FIRMWARE_JOBS", "1");
-    command.arg(processor.name).arg(directory.join(format!("{name}.elf")));
-    command.arg(format!("c_tests/{name}.c")).args(common(name)).arg(archive).arg("--").args(FLAGS);
+    command.arg(processor.name).arg(directory.join(format!("{name}.elf"))).arg(format!("c_tests/{name}.c"));
+    for common in common(name).iter().copied().chain(["startup.c", "retarget.c"]) {
+        let object = Path::new(common).with_extension("o");
+        command.arg(objects.join(object.file_name().unwrap_or_default()));
+    }
+    command.arg(archive).arg("--").args(FLAGS);
     command
 }
 
