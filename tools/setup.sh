@@ -233,6 +233,9 @@ group_aarch64() {
   rustup target list --installed | grep -q "^$target$" || attempt "Rust for $target" rustup target add "$target"
 }
 
+# knoll-imports reads TOML by Python's own module.
+recent_python() { python3 -c 'import tomllib'; }
+
 # MicroPython itself comes from Debian's source package: `cargo xtask micropython` fetches it.
 group_micropython() {
   group_firmware
@@ -243,6 +246,8 @@ group_micropython() {
   need pkg-config command -v pkg-config
   need libffi-dev includes gcc ffi.h
   need python3 command -v python3
+  ! command -v python3 >/dev/null || recent_python 2>/dev/null ||
+    missing+=("python3 3.11 or later: Debian 12 and later have it as a package; put it before \`$(command -v python3)' in PATH")
   # For MicroPython's own linker of native modules; it belongs to Debian's python3, which another may hide.
   need python3-pyelftools /usr/bin/python3 -c 'import elftools'
 }
