@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .rules import Finding, position
-from .settings import Accepted, Settings, matches
+from .settings import Accepted, Settings, UsageError, matches
 
 
 def sort_out(settings: Settings, findings: Iterable[Finding]) -> tuple[list[Finding], list[tuple[Finding, Accepted]]]:
@@ -49,5 +49,8 @@ def write_baseline(file: Path, findings: Iterable[Finding], reason: str) -> int:
     for rule, module, imports in sorted(rows):
         quoted = (json.dumps(value, ensure_ascii=False) for value in (rule, module, imports, reason))
         text += ["", "[[accept]]"] + [f"{key} = {value}" for key, value in zip(("rule", "module", "imports", "reason"), quoted)]
-    file.write_text("\n".join(text) + "\n", encoding="utf-8")
+    try:
+        file.write_text("\n".join(text) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
     return len(rows)

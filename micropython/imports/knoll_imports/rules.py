@@ -108,7 +108,9 @@ class _Rules:
             for edge in self.graph.edges(name):
                 if edge.kind == "unknown" and not edge.statement.optional and (edge.line, edge.imported) not in told:
                     told.add((edge.line, edge.imported))
-                    message = f"`{edge.statement}`: {edge.imported} is neither in the tree nor listed as a C module"
+                    beyond = edge.statement.module is None
+                    why = "leads out of the top-level package" if beyond else f"{edge.imported} is neither in the tree nor listed as a C module"
+                    message = f"`{edge.statement}`: {why}"
                     yield self.finding("unknown-module", name, edge.line, edge.imported, message)
 
     # ---- always-active modules

@@ -146,6 +146,8 @@ class Table:
         value = self.values.pop(key, default)
         if value is not default and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):
             raise UsageError(f"{self.file}: {self.name}.{key} should be a {kind.__name__}, not {value!r}")
+        if kind is int and value is not default and value < 0:
+            raise UsageError(f"{self.file}: {self.name}.{key} is a number of bytes or slots, not {value}")
         return value
 
     def strings(self, key: str, default: Iterable[str] = ()) -> list[str]:

@@ -1,7 +1,8 @@
 """One file: its imports, what it binds, and what it costs to have it loaded.
 
-- Told apart: imports that run when the module is imported (top level, in class bodies, in `if`, `try`, `with`, loops)
-  and those in a function, which run when it is called.
+- Told apart: imports that run when the module is imported (top level, in class bodies, in `if`, `try`, `with`, loops,
+  defaults of arguments, bases and decorators) and those in a function or lambda, which run when it is called. Annotations
+  never run: MicroPython drops them.
 - What a build drops is not seen at all: `if TYPE_CHECKING`, branches that the settings' constants decide, and imports of
   `erased` modules.
 - An import is *optional* in a `try` whose handler catches ImportError or more, and in such a handler: that the module
@@ -46,9 +47,12 @@ class Import:
     function: str | None = None
     optional: bool = False
     transient: bool = False
+    # The module as the file writes it, dots in front.
+    written: str = ""
 
     def __str__(self) -> str:
-        return f"import {self.module}" if self.name is None else f"from {self.module} import {self.name}"
+        module = self.module if self.module is not None else self.written
+        return f"import {module}" if self.name is None else f"from {module} import {self.name}"
 
 
 @dataclass
@@ -85,6 +89,9 @@ def parse(
     source = Source(bytes=len(text.encode()))
     package = name if is_package else name.rpartition(".")[0]
     reader = _Reader(source, name, package, constants or {}, transient or [], presize, erased)
+    if text.startswith("\ufeff"):
+        source.error = (1, "begins with a byte order mark, which MicroPython takes for a letter")
+        return source
     try:
         with warnings.catch_warnings():
             # An odd escape in a string is nothing to this program.
@@ -114,6 +121,11 @@ class _Place:
 
     def within(self, **changes: Any) -> _Place:
         return _Place(**{**self.__dict__, **changes})
+
+    def calling(self, name: str) -> _Place:
+        """The inside of a function that is defined here."""
+        name = name if self.function is None else f"{self.function}.{name}"
+        return _Place(function=name, optional=self.optional)
 
     @property
     def binds(self) -> bool:
@@ -212,8 +224,8 @@ class _Reader:
 
     # ---- imports
 
-    def imported(self, node: ast.AST, place: _Place, module: str | None, name: str | None) -> None:
-        found = Import(node.lineno, module, name, place.function, place.optional, place.transient)
+    def imported(self, node: ast.AST, place: _Place, module: str | None, name: str | None, written: str = "") -> None:
+        found = Import(node.lineno, module, name, place.function, place.optional, place.transient, written)
         self.source.imports.append(found)
 
     def import_from(self, node: ast.ImportFrom, place: _Place) -> None:
@@ -221,7 +233,7 @@ class _Reader:
         if module is not None and module in self.erased:
             return
         for alias in node.names:
-            self.imported(node, place, module, alias.name)
+            self.imported(node, place, module, alias.name, "." * node.level + (node.module or ""))
             if alias.name == "*":
                 if module is not None and place.binds:
                     self.source.stars.append(module)
@@ -273,10 +285,8 @@ class _Reader:
         if place.function is None:
             defaults = [d for d in arguments.defaults + arguments.kw_defaults if d is not None]
             self.objects += _rounded(4 * WORD + WORD * len(defaults))
-        for decorator in node.decorator_list:
-            self.expressions(decorator, place)
-        name = node.name if place.function is None else f"{place.function}.{node.name}"
-        self.statements(node.body, _Place(function=name, optional=place.optional))
+        self.each(node.decorator_list + arguments.defaults + arguments.kw_defaults, place)
+        self.statements(node.body, place.calling(node.name))
 
     def class_(self, node: ast.ClassDef, place: _Place) -> None:
         inner = place.within(in_class=True)
@@ -284,12 +294,24 @@ class _Reader:
             members = sum(isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign)) for s in node.body)
             # The type with its slots, the tuple of bases, the dict of members.
             self.objects += 64 + _rounded((2 + len(node.bases)) * WORD) + GRANULE + _table(members + 2)
+        self.each(node.decorator_list + node.bases + [keyword.value for keyword in node.keywords], place)
         self.statements(node.body, inner)
 
+    def each(self, nodes: list[ast.expr | None], place: _Place) -> None:
+        for node in nodes:
+            if node is not None:
+                self.expressions(node, place)
+
     def expressions(self, node: ast.AST, place: _Place) -> None:
-        """`__import__` and presizing calls, and literals, anywhere in an expression."""
-        for part in ast.walk(node):
+        """`__import__` and presizing calls, and literals, anywhere in an expression; a lambda's body runs later."""
+        parts = [node]
+        while parts:
+            part = parts.pop(0)
             match part:
+                case ast.Lambda():
+                    parts += [default for default in part.args.defaults + part.args.kw_defaults if default is not None]
+                    self.expressions(part.body, place.calling("<lambda>"))
+                    continue
                 case ast.Call(args=[ast.Constant(value=str(module)), *_]) if _calls(part, "__import__"):
                     self.imported(part, place, module, None)
                 case ast.Call(args=[module, ast.Constant(value=int(count))]) if _calls(part, self.presize):
@@ -300,6 +322,7 @@ class _Reader:
                     self.objects += GRANULE + _table(len(part.keys))
                 case ast.NamedExpr(target=ast.Name(id=name)):
                     self.bind(name, place)
+            parts += ast.iter_child_nodes(part)
 
     def is_transient(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Name) and node.id in self.managers:

@@ -30,7 +30,10 @@ class Module:
         """The file, read and parsed once."""
         if self.path is None:
             return Source()
-        raw = self.path.read_bytes()
+        try:
+            raw = self.path.read_bytes()
+        except OSError as error:
+            return Source(error=(1, f"can't be read: {error.strerror}"))
         settings = self.settings
         source = parse(
             # A comment in another encoding is no reason to stop.
@@ -63,21 +66,24 @@ def read_tree(settings: Settings) -> dict[str, Module]:
     return dict(sorted(found.items()))
 
 
-def _under(directory: Path, prefix: str, exclude: list[str], top: Path | None = None) -> list[tuple[str, Path, bool]]:
-    """Name, path and whether it is a package, of everything in a directory and below."""
+def _under(directory: Path, prefix: str, exclude: list[str], top: Path | None = None, above: tuple[Path, ...] = ()) -> list[tuple[str, Path, bool]]:
+    """Name, path and whether it is a package, of everything in a directory and below, but for links back to where one came from."""
     top = top or directory
+    above = (*above, directory.resolve())
     packages, files = [], []
     for entry in sorted(directory.iterdir()):
         inside = PurePath(entry.relative_to(top))
         if any(inside.match(pattern) for pattern in exclude):
             continue
-        if entry.is_dir() and entry.name.isidentifier() and entry.name != "__pycache__":
+        if entry.is_dir():
+            if not entry.name.isidentifier() or entry.name == "__pycache__" or entry.resolve() in above:
+                continue
             packages.append((prefix + entry.name, entry, True))
         elif entry.suffix == ".py" and entry.stem.isidentifier() and entry.stem != "__init__":
             files.append((prefix + entry.stem, entry, False))
     names = {name for name, path, _ in packages if (path / "__init__.py").is_file()}
     files = [row for row in files if row[0] not in names]
-    inner = [row for name, path, _ in packages for row in _under(path, name + ".", exclude, top)]
+    inner = [row for name, path, _ in packages for row in _under(path, name + ".", exclude, top, above)]
     taken = {name for name, _, _ in files}
     return [row for row in packages if row[0] not in taken] + files + inner
 

@@ -35,7 +35,8 @@ class Status(FirmwareTest):
         file = self.write("", FILES)
         for arguments in ([], [self.root / "none.toml"], ["--only", "no-rule", file], ["--unknown", file],
                           ["--why", "m", "gone", file], ["--cost", self.root / "none.json", file],
-                          ["--baseline", self.root / "none.toml", file]):
+                          ["--baseline", self.root / "none.toml", file],
+                          ["--write-baseline", self.root / "none/new.toml", file]):
             status, out, err = self.command(*arguments)
             self.assertEqual((status, out), (2, ""), arguments)
             self.assertNotEqual(err, "", arguments)
@@ -50,6 +51,7 @@ class Status(FirmwareTest):
             ("modules = 3", "[modules]"),
             ('[modules]\nsmall_bytes = "9"', "small_bytes"),
             ('[modules]\nsmall_bytes = true', "small_bytes"),
+            ("[cost]\nmost = -1", "cost.most"),
             ('[modules]\nc_stubs = ["none"]', "none"),
             ('[rules]\nsystem-import = "fatal"', "fatal"),
             ('[rules]\nother = "off"', "other"),
@@ -149,6 +151,18 @@ class Run(FirmwareTest):
         file = self.write("", FILES)
         (self.root / "src/m.py").write_bytes(b"# \xff\nimport gc\n")
         self.assertEqual(self.command(file)[0], 0)
+
+    def test_what_is_no_file_is_a_finding(self) -> None:
+        file = self.write("", {"m.py": "import gc\n"})
+        (self.root / "src/gone.py").symlink_to("nowhere")
+        (self.root / "src/folder.py").mkdir()
+        (self.root / "src/again").symlink_to(".")
+        findings = self.json(file)["findings"]
+        self.assertEqual([(f["rule"], f["module"]) for f in findings], [("syntax", "gone")])
+
+    def test_dots_out_of_the_tree(self) -> None:
+        file = self.write("", {"p/__init__.py": "", "p/m.py": "from ...x import y\n"})
+        self.assertIn("`from ...x import y`: leads out of the top-level package", self.command(file)[1])
 
 
 if __name__ == "__main__":

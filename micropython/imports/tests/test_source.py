@@ -28,6 +28,7 @@ class Imports(unittest.TestCase):
     def test_beyond_the_top(self) -> None:
         self.assertIsNone(parse("from .. import a", "p.m", False).imports[0].module)
         self.assertIsNone(parse("from . import a", "m", False).imports[0].module)
+        self.assertEqual(str(parse("from ...b import a", "p.m", False).imports[0]), "from ...b import a")
 
     def test_functions_are_named_and_class_bodies_run_at_import(self) -> None:
         text = """
@@ -42,7 +43,22 @@ async def h():
 k = lambda: __import__("e")
 """
         self.assertEqual(
-            imports(text), ["3 import a", "5 import b in f", "7 import c in f.g", "9 import d in h", "10 import e"]
+            imports(text),
+            ["3 import a", "5 import b in f", "7 import c in f.g", "9 import d in h", "10 import e in <lambda>"],
+        )
+
+    def test_what_a_definition_runs_is_top_level(self) -> None:
+        text = """
+def f(x=__import__("a"), *, y=__import__("b")) -> __import__("not"): pass
+@__import__("c").made
+class A(__import__("d").B, metaclass=__import__("e").M):
+    def g(self, z=__import__("f")): pass
+k = lambda x=__import__("g"): (lambda: __import__("h"))
+v: __import__("not") = __import__("i")
+"""
+        found = [(i.module, i.function) for i in parse(text, "m", False).imports]
+        self.assertEqual(
+            sorted(found), [(name, "<lambda>.<lambda>" if name == "h" else None) for name in "abcdefghi"]
         )
 
     def test_in_every_compound_statement(self) -> None:
@@ -124,6 +140,7 @@ import d
         source = parse("import a\nimport +\n", "m", False)
         self.assertEqual((source.error[0], source.imports), (2, []))
         self.assertIsNotNone(parse("a\0b", "m", False).error)
+        self.assertIn("byte order mark", parse("\ufeffimport a", "m", False).error[1])
 
     def test_deep_nesting_is_a_finding_and_a_long_elif_is_none(self) -> None:
         self.assertIsNotNone(parse("x = " + "(" * 500 + ")" * 500, "m", False).error)
