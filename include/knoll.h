@@ -240,7 +240,9 @@ typedef struct KnArena KnArena;
  */
 typedef struct KnHeap KnHeap;
 
-/** A heap of traced memory. */
+/**
+ * A heap of traced memory. What is used most lies first: Thumb has shorter instructions for that.
+ */
 typedef struct KnTraced KnTraced;
 
 /**
@@ -2011,6 +2013,15 @@ KnStatus kn_resident_check(KnHeap *heap, KnWriteFn write, void *context);
  * have run if a collection without roots came before. Threads: any; the heap is new.
  */
 KnTraced *kn_traced_create(void *mem, size_t bytes, const KnTracedConfig *config);
+
+/**
+ * Makes a traced heap as kn_traced_create does, for a firmware that wants the least code: NULL also if `config` has `trace`
+ * or KN_TRACED_INTERIOR, and `on_short` is told the request and its flags alone, the remainder of the report is zero.
+ *
+ * Code for these is linked only by kn_traced_create, and that for several areas by kn_traced_add_area, which a heap made
+ * by this call may use, too. Returns, cost, ownership, threads: as kn_traced_create.
+ */
+KnTraced *kn_traced_create_plain(void *mem, size_t bytes, const KnTracedConfig *config);
 
 /**
  * Adds an area of memory, with granules of its own size; 0: as the heap's. Areas are tried in their order, so slow

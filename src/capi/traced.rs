@@ -43,6 +43,24 @@ pub unsafe extern "C" fn kn_traced_create(
     unsafe { KnTraced::create(mem.cast(), bytes, config) }
 }
 
+/// Makes a traced heap as kn_traced_create does, for a firmware that wants the least code: NULL also if `config` has `trace`
+/// or KN_TRACED_INTERIOR, and `on_short` is told the request and its flags alone, the remainder of the report is zero.
+///
+/// Code for these is linked only by kn_traced_create, and that for several areas by kn_traced_add_area, which a heap made
+/// by this call may use, too. Returns, cost, ownership, threads: as kn_traced_create.
+///
+/// # Safety
+/// As kn_traced_create.
+#[no_mangle]
+pub unsafe extern "C" fn kn_traced_create_plain(
+    mem: *mut c_void,
+    bytes: usize,
+    config: *const KnTracedConfig,
+) -> *mut KnTraced {
+    // SAFETY: the caller's word.
+    unsafe { KnTraced::create_plain(mem.cast(), bytes, config) }
+}
+
 /// Adds an area of memory, with granules of its own size; 0: as the heap's. Areas are tried in their order, so slow
 /// memory is added last.
 ///

@@ -13,30 +13,29 @@
 //!   & >> 1    0 0 1 0 0 1 1 1 0 0      2 from here on
 //!   & >> 1    0 0 0 0 0 1 1 0 0 0      3 from here on: the lowest bit; in a scope the highest
 //! ```
-//! Costs: up to [`SHORT`] granules O(1), some 45 instructions on Cortex-M3 with one granule, if the group that the
-//! hint names has room. Else a few instructions for each group (as many granules as a word has bits) from the
-//! hint to the run.
+//! Costs: one granule takes some 35 instructions on Cortex-M3, if the group that the hint names has room; up to 31
+//! granules (63 on 64-bit targets) some 30 more, and to zero them. Else a few instructions for each group (as many
+//! granules as a word has bits) from the hint to the run.
 
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 
 use super::area::{Area, Granule, Group};
 use super::block::granules;
 use super::classes::{below, EXACT};
 use super::config::*;
-use super::heap::{KnTraced, Phase, GATE_TOP, GATE_UNUSUAL, USUAL};
-use super::zero::zero;
+use super::heap::{KnTraced, GATE_CLOSED, GATE_TOP, GATE_UNUSUAL, USUAL};
+use super::zero::{zero, zero_granule, zero_granules};
 use crate::heap::bits::{log2, lowest, WORD_BITS};
 use crate::port::Callback;
 
-/// The most granules of a block that takes the short way.
-const SHORT: usize = 4;
-
-/// Of each granule whether a free run of `count` granules begins there and ends in the same word.
+/// Of each granule whether a free run of `count` granules begins there and ends in the same word. With more of them
+/// than a word has bits, not all may be free.
 #[inline(always)]
 fn runs(free: usize, count: usize) -> usize {
     let mut runs = free;
     let mut have = 1;
-    while have < count {
+    while have < count && runs != 0 {
         let step = have.min(count - have);
         runs &= runs >> step;
         have += step;
@@ -44,16 +43,22 @@ fn runs(free: usize, count: usize) -> usize {
     runs
 }
 
-/// The same for `less + 1` granules, from 2 to [`SHORT`], without a loop.
+/// The same for `less + 1` granules, from 2 to 8, without a loop.
 #[inline(always)]
 fn short_runs(free: usize, less: usize) -> usize {
     let mut runs = free & (free >> 1);
-    if less == 3 {
+    let mut step = less - 1;
+    if step > 2 {
         runs &= runs >> 2;
-    } else if less == 2 {
-        runs &= free >> 2;
+        step -= 2;
     }
-    runs
+    runs & (runs >> (step & 7))
+}
+
+/// Room for a report that can be zeroed 8 bytes at a time.
+#[repr(align(8))]
+struct Room {
+    _short: KnTracedShort,
 }
 
 impl KnTraced {
@@ -66,100 +71,87 @@ impl KnTraced {
         // SAFETY: the caller's word; the size is in the class, and what the hint names is swept. With nothing in the
         // gate granules have the usual size.
         unsafe {
-            let area = &raw mut (*heap).area;
-            let less = size.wrapping_sub(1) >> USUAL;
-            if less < SHORT && (*heap).gate | flags == 0 {
-                let hint = *Area::hints(area, 0).add(less) as usize;
+            if size.wrapping_sub(1) >> USUAL == 0 && (*heap).gate | flags == 0 {
+                let area = &raw mut (*heap).area;
+                let hint = *Area::hints(area, 0) as usize;
                 let group = &mut *(*area).groups.add(hint);
                 let free = group.free();
-                let start = (*area).base.wrapping_add(hint << (USUAL + WORD_BITS.trailing_zeros()));
-                if less == 0 {
-                    if free != 0 {
-                        let bit = lowest(free);
-                        group.heads |= 1 << bit;
-                        group.scan |= 1 << bit;
-                        let block = start.wrapping_add(bit << USUAL);
-                        (*heap).newest = block;
-                        zero(block, 1 << USUAL);
-                        return block;
-                    }
-                } else {
-                    let runs = short_runs(free, less);
-                    if runs != 0 {
-                        let bit = lowest(runs);
-                        group.heads |= 1 << bit;
-                        group.scan |= ((2 << less) - 1) << bit;
-                        let block = start.wrapping_add(bit << USUAL);
-                        (*heap).newest = block;
-                        zero(block, (less + 1) << USUAL);
-                        return block;
-                    }
+                if free != 0 {
+                    let bit = lowest(free);
+                    group.heads |= 1 << bit;
+                    group.scan |= 1 << bit;
+                    let start = (*area).base.wrapping_add(hint << (USUAL + WORD_BITS.trailing_zeros()));
+                    let block = start.wrapping_add(bit << USUAL);
+                    (*heap).newest = block;
+                    return zero_granule(block);
                 }
             }
-            Self::alloc_slowly(heap, size, flags)
+            Self::alloc_few(heap, size, flags)
         }
     }
 
-    /// The same, for any size and state.
+    /// The same, for 2 to 8 granules. Apart, so that the shortest way saves no registers.
     ///
     /// # Safety
     /// As [`KnTraced::alloc`].
     #[inline(never)]
-    pub(super) unsafe fn alloc_slowly(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
-        // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence.
+    unsafe fn alloc_few(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
+        // SAFETY: as in `alloc`.
         unsafe {
-            let area = &raw mut (*heap).area;
-            let less = size.wrapping_sub(1) >> Area::shift(area);
-            let gate = (*heap).gate | flags;
-            if less < WORD_BITS - 1 && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
-                let top = gate & GATE_TOP != 0;
-                let mut place = *Area::hints(area, usize::from(top)).add(below(less + 1)) as usize;
-                let mut word = if top { ((*area).words - 1).wrapping_sub(place) } else { place };
-                let mut runs = runs((*(*area).groups.wrapping_add(word)).free(), less + 1);
-                if less == 0 {
-                    // Most blocks have one granule, and the next group with a free one is often near.
-                    while runs == 0 && place + 1 < (*area).words {
-                        place += 1;
-                        word = if top { word - 1 } else { word + 1 };
-                        if Area::is_unswept(area, word) {
-                            break;
-                        }
-                        runs = (*(*area).groups.add(word)).free();
-                    }
-                    if runs != 0 {
-                        Area::raise(area, usize::from(top), 1, place);
-                    }
-                }
+            let less = size.wrapping_sub(1) >> USUAL;
+            if less.wrapping_sub(1) < EXACT - 1 && (*heap).gate | flags == 0 {
+                let area = &raw mut (*heap).area;
+                let hint = *Area::hints(area, 0).add(less) as usize;
+                let group = &mut *(*area).groups.add(hint);
+                let runs = short_runs(group.free(), less);
                 if runs != 0 {
-                    let bit = if top { log2(runs) } else { lowest(runs) };
-                    if top {
-                        (*area).floor = (*area).floor.min(word * WORD_BITS + bit);
-                    }
-                    return Self::give_in_group(heap, word, bit, less, flags);
+                    let bit = lowest(runs);
+                    group.heads |= 1 << bit;
+                    group.scan |= ((2 << less) - 1) << bit;
+                    let start = (*area).base.wrapping_add(hint << (USUAL + WORD_BITS.trailing_zeros()));
+                    let block = start.wrapping_add(bit << USUAL);
+                    (*heap).newest = block;
+                    return zero_granules(block, less + 1);
                 }
             }
-            let side = u32::from(flags & KN_LONG_LIVED == 0 && Self::in_scope(heap));
-            Self::alloc_at(heap, size, flags & ALLOCATION_FLAGS, side)
+            Self::alloc_in_group(heap, size, flags)
         }
     }
 
-    /// A block of `less + 1` free granules that lie in one group; of `flags` only KN_NO_SCAN is done.
+    /// The same, for any size and state: in the group that the hint names, if that has room.
     ///
     /// # Safety
-    /// As [`KnTraced::alloc`]; they are free and swept.
-    #[inline(always)]
-    unsafe fn give_in_group(heap: *mut KnTraced, word: usize, bit: usize, less: usize, flags: u32) -> *mut u8 {
-        // SAFETY: the caller's word.
+    /// As [`KnTraced::alloc`].
+    #[inline(never)]
+    pub(super) unsafe fn alloc_in_group(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
+        // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence.
         unsafe {
             let area = &raw mut (*heap).area;
-            let group = &mut *(*area).groups.add(word);
-            let quiet = usize::from(flags & KN_NO_SCAN != 0);
-            group.heads |= 1 << bit;
-            group.scan |= ((2 << less) - 1 - quiet) << bit;
-            let block = Area::address(area, word * WORD_BITS + bit);
-            (*heap).newest = block;
-            zero(block, (less + 1) << Area::shift(area));
-            block
+            let gate = (*heap).gate | flags;
+            let less = size.wrapping_sub(1) >> Area::shift(area);
+            if less < WORD_BITS - 1 && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
+                let top = gate & GATE_TOP != 0;
+                let mut word = *Area::hints(area, usize::from(top)).add(below(less + 1)) as usize;
+                if top {
+                    word = ((*area).words - 1).wrapping_sub(word);
+                }
+                let group = &mut *(*area).groups.wrapping_add(word);
+                let runs = runs(group.free(), less + 1);
+                if runs != 0 {
+                    let mut bit = lowest(runs);
+                    if top {
+                        bit = log2(runs);
+                        (*area).floor = (*area).floor.min(word * WORD_BITS + bit);
+                    }
+                    let quiet = (gate / KN_NO_SCAN) & 1;
+                    group.heads |= 1 << bit;
+                    group.scan |= ((2 << less) - 1 - quiet as usize) << bit;
+                    let block = Area::address(area, word * WORD_BITS + bit);
+                    (*heap).newest = block;
+                    return zero(block, (less + 1) << Area::shift(area));
+                }
+            }
+            Self::alloc_slowly(heap, size, flags)
         }
     }
 
@@ -172,24 +164,23 @@ impl KnTraced {
         unsafe { (*heap).newest }
     }
 
-    /// A block at a side of the heap, or null after all that could be done.
+    /// The same, for any size and state: a block, or null after all that could be done.
     ///
     /// # Safety
     /// As [`KnTraced::alloc`].
-    pub(super) unsafe fn alloc_at(heap: *mut KnTraced, size: usize, flags: u32, side: u32) -> *mut u8 {
+    #[inline(never)]
+    unsafe fn alloc_slowly(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
         // SAFETY: the caller's word; `collect` may have changed everything.
         unsafe {
-            if size == 0 || (*heap).locks != 0 || (*heap).phase != Phase::Idle {
+            if size == 0 || (*heap).gate & GATE_CLOSED != 0 {
                 return null_mut();
             }
-            let stress = (*heap).config.flags & KN_TRACED_STRESS != 0;
-            let threshold = (*heap).config.threshold;
-            let mut collected = (stress || threshold != 0 && (*heap).since >= threshold) && Self::collect(heap);
+            let mut collected = (*heap).since >= (*heap).limit && Self::collect(heap);
             loop {
-                if (*heap).locks != 0 || (*heap).phase != Phase::Idle {
+                if (*heap).gate & GATE_CLOSED != 0 {
                     return null_mut();
                 }
-                let block = Self::take(heap, size, flags, side);
+                let block = Self::take(heap, size, flags);
                 if !block.is_null() {
                     return block;
                 }
@@ -198,8 +189,29 @@ impl KnTraced {
                 }
                 collected = true;
             }
-            Self::tell_short(heap, size, flags);
+            Self::tell_short(heap, size, flags & ALLOCATION_FLAGS);
             null_mut()
+        }
+    }
+
+    /// Tells the program of a failure.
+    ///
+    /// # Safety
+    /// As [`KnTraced::alloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn tell_short(heap: *mut KnTraced, request: usize, flags: u32) {
+        // SAFETY: the caller's word; all zero is a report of nothing.
+        unsafe {
+            let Some(tell) = (*heap).config.on_short else { return };
+            let mut room = MaybeUninit::<Room>::uninit();
+            let short = &mut *zero(room.as_mut_ptr().cast(), size_of::<Room>()).cast::<KnTracedShort>();
+            short.request = request;
+            short.flags = flags;
+            if let Some(survey) = (*heap).survey {
+                survey(heap, short);
+            }
+            tell((*heap).config.context, short);
         }
     }
 
@@ -207,6 +219,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::alloc`].
+    #[inline(never)]
     unsafe fn collect(heap: *mut KnTraced) -> bool {
         // SAFETY: the caller's word; the program gave the function for this.
         unsafe {
@@ -217,36 +230,53 @@ impl KnTraced {
             // A program that decides not to collect is asked again after as many bytes more.
             (*heap).since = 0;
             let context = (*heap).config.context;
-            Callback::run(&raw mut (*heap).collecting, || collect(context));
+            Self::call(&raw mut (*heap).collecting, &mut || collect(context));
             true
         }
+    }
+
+    /// Runs code of the program's.
+    ///
+    /// # Safety
+    /// As [`Callback::run`].
+    #[inline(never)]
+    pub(super) unsafe fn call(callback: *mut Callback, code: &mut dyn FnMut()) {
+        // SAFETY: the caller's word. One copy for all.
+        unsafe { Callback::run(callback, code) }
     }
 
     /// A block from the first area that has room, or null.
     ///
     /// # Safety
     /// As [`KnTraced::alloc`], and no collection is under way.
-    unsafe fn take(heap: *mut KnTraced, size: usize, flags: u32, side: u32) -> *mut u8 {
+    #[inline(always)]
+    unsafe fn take(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
+            let side = usize::from(flags & KN_LONG_LIVED == 0 && (*heap).gate & GATE_TOP != 0);
             for area in Self::areas(heap) {
                 let shift = Area::shift(area);
                 let count = granules(size, shift, flags);
-                let Some(start) = Area::search(area, count, side as usize) else { continue };
-                Area::occupy(area, start, count, flags);
+                let Some(start) = Area::search(area, count, side) else { continue };
+                Area::use_up(area, start, start + count, side);
+                Area::change(area, start, start + count, usize::MAX);
+                let group = &mut *Area::group(area, start);
+                let bit = 1 << (start % WORD_BITS);
+                group.heads |= bit;
+                if flags & KN_NO_SCAN != 0 {
+                    group.scan &= !bit;
+                }
+                if flags & KN_FINALISE != 0 {
+                    (*Area::group(area, start + 1)).marks |= 1 << ((start + 1) % WORD_BITS);
+                    (*heap).finalisers += 1;
+                }
                 if side != 0 {
                     (*area).floor = (*area).floor.min(start);
                 }
-                if flags & KN_FINALISE != 0 {
-                    (*heap).finalisers += 1;
-                }
-                if (*heap).config.threshold != 0 {
-                    (*heap).since += count << shift;
-                }
+                (*heap).since = (*heap).since.wrapping_add(count << shift);
                 let block = Area::address(area, start);
                 (*heap).newest = block;
-                zero(block, count << shift);
-                return block;
+                return zero(block, count << shift);
             }
             null_mut()
         }
@@ -254,26 +284,6 @@ impl KnTraced {
 }
 
 impl Area {
-    /// Makes free granules a block.
-    ///
-    /// # Safety
-    /// `area` is live, the granules are free and swept.
-    unsafe fn occupy(area: *mut Area, start: Granule, count: usize, flags: u32) {
-        // SAFETY: the caller's word.
-        unsafe {
-            Area::fill(area, start, start + count);
-            let group = &mut *Area::group(area, start);
-            let bit = 1 << (start % WORD_BITS);
-            group.heads |= bit;
-            if flags & KN_NO_SCAN != 0 {
-                group.scan &= !bit;
-            }
-            if flags & KN_FINALISE != 0 {
-                (*Area::group(area, start + 1)).marks |= 1 << ((start + 1) % WORD_BITS);
-            }
-        }
-    }
-
     /// The free granules of the group that is `place` groups from the side; the side's end is bit 0.
     ///
     /// # Safety
@@ -290,25 +300,6 @@ impl Area {
         }
     }
 
-    /// How many granules right before the group are free, seen from the side.
-    ///
-    /// # Safety
-    /// `area` is live, `place` at most `words`, the groups before it are swept.
-    unsafe fn free_before(area: *mut Area, place: usize, side: usize) -> usize {
-        let mut before = 0;
-        let mut place = place;
-        while place != 0 {
-            place -= 1;
-            // SAFETY: the caller's word.
-            let more = unsafe { Area::free_at(area, place, side) }.leading_ones() as usize;
-            before += more;
-            if more != WORD_BITS {
-                break;
-            }
-        }
-        before
-    }
-
     /// The free run of `count` granules that is nearest to the side; sweeps what it comes through.
     ///
     /// # Safety
@@ -322,47 +313,52 @@ impl Area {
                 return None;
             }
             let mut place = *Area::hints(area, side).add(below(count)) as usize;
-            // What is free before the place and reaches it.
-            let mut before = Area::free_before(area, place, side);
-            while place < words {
-                if Area::is_unswept(area, if side == 0 { place } else { words - 1 - place }) {
-                    let behind = Area::sweep_from(area, side);
-                    if side != 0 && behind != 0 {
-                        // Dead blocks extended to where the search has been.
-                        place = place.saturating_sub(behind);
-                        before = Area::free_before(area, place, side);
+            let found = 'from_place: loop {
+                // Granules right before the place that are free.
+                let mut before = 0;
+                let mut back = place;
+                while back != 0 && before == (place - back) * WORD_BITS {
+                    back -= 1;
+                    before += Area::free_at(area, back, side).leading_ones() as usize;
+                }
+                while place < words {
+                    if Area::is_unswept(area, if side == 0 { place } else { words - 1 - place }) {
+                        let behind = Area::sweep_from(area, side);
+                        if side != 0 && behind != 0 {
+                            // Dead blocks extended to where the search has been.
+                            place = place.saturating_sub(behind);
+                            continue 'from_place;
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                let free = Area::free_at(area, place, side);
-                if free == usize::MAX && before + WORD_BITS < count {
-                    before += WORD_BITS;
-                    place += 1;
-                    continue;
-                }
-                if free != 0 {
-                    let origin = place * WORD_BITS;
-                    let found = if before + free.trailing_ones() as usize >= count {
-                        Some(origin - before)
-                    } else if count <= WORD_BITS {
-                        let runs = runs(free, count);
-                        (runs != 0).then(|| origin + lowest(runs))
+                    let free = Area::free_at(area, place, side);
+                    if free == 0 {
+                        before = 0;
+                        place += 1;
+                        continue;
+                    }
+                    if before + free.trailing_ones() as usize >= count {
+                        break 'from_place place * WORD_BITS - before;
+                    }
+                    if free == usize::MAX {
+                        before += WORD_BITS;
                     } else {
-                        None
-                    };
-                    if let Some(start) = found {
-                        Area::raise(area, side, count, start / WORD_BITS);
-                        return Some(if side == 0 { start } else { words * WORD_BITS - start - count });
+                        let runs = runs(free, count);
+                        if runs != 0 {
+                            break 'from_place place * WORD_BITS + lowest(runs);
+                        }
+                        before = free.leading_ones() as usize;
                     }
+                    place += 1;
                 }
-                before = free.leading_ones() as usize;
-                place += 1;
-            }
-            Area::raise(area, side, count, words);
-            None
+                Area::raise(area, side, count, words);
+                return None;
+            };
+            Area::raise(area, side, count, found / WORD_BITS);
+            Some(if side == 0 { found } else { words * WORD_BITS - found - count })
         }
     }
 }
 
-// The short way reads a whole group, and its hints are those of exact classes.
-const _: () = assert!(SHORT <= EXACT && size_of::<Group>() == 3 * size_of::<usize>());
+// The short way does all exact classes.
+const _: () = assert!(EXACT == 8 && size_of::<Group>() == 3 * size_of::<usize>());

@@ -25,9 +25,10 @@
 //! Costs: an extent takes a few instructions, and a few more for each group that the block fills.
 
 use core::hint::assert_unchecked;
-use core::ptr::{null_mut, NonNull};
+use core::ptr::NonNull;
 
 use super::classes::CLASSES;
+use super::zero::zero;
 use crate::heap::bits::{log2, lowest, WORD_BITS};
 
 /// The bits of a word's worth of granules.
@@ -39,9 +40,6 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// No granule of it can be allocated, none is part of a block before it.
-    const FENCE: Group = Group { heads: usize::MAX, scan: 0, marks: 0 };
-
     /// Granules that no block takes.
     #[inline(always)]
     pub fn free(&self) -> usize {
@@ -56,7 +54,7 @@ impl Group {
 }
 
 /// A piece of memory of the heap, with its bits and what is known of its free runs.
-#[repr(C)]
+#[repr(C, align(8))]
 pub(super) struct Area {
     /// The first granule.
     pub base: *mut u8,
@@ -68,11 +66,13 @@ pub(super) struct Area {
     pub groups: *mut Group,
     /// Groups, the fences not counted.
     pub words: usize,
-    /// The area that is tried after this one.
-    pub next: *mut Area,
     /// Groups from `unswept` to before `swept_from` wait for the sweep.
     pub unswept: usize,
     pub swept_from: usize,
+    /// Groups from `low` to before `high`, if that is more, are free as a whole, and no hint names one of them:
+    /// nobody looks at them. There is a group before them, and one behind.
+    pub low: usize,
+    pub high: usize,
     /// Dead blocks freed since the last collection ended.
     pub freed: usize,
     /// Groups swept at a time.
@@ -81,6 +81,8 @@ pub(super) struct Area {
     pub grey: usize,
     /// The first granule that the open scope's blocks took.
     pub floor: usize,
+    /// The area that is tried after this one.
+    pub next: *mut Area,
     /// For each side a zero, and then for each class of sizes the number of groups, counted from that side, that have
     /// no such run.
     pub hints: [[u32; 1 + CLASSES]; 2],
@@ -99,57 +101,54 @@ fn pad(address: usize, align: usize) -> usize {
 }
 
 impl Area {
-    /// Lays an area's bits and granules out behind `at`, in `bytes` bytes: everything but `next`;
-    /// a slice of the sweep are `slice` granules. None: too small.
+    /// Lays an area's bits and granules out behind `at`, in `bytes` bytes, with so large granules, and slices of
+    /// so many; false: too small.
     ///
     /// # Safety
-    /// `at` is valid for `bytes` bytes, all the caller's, and a multiple of a word.
-    pub unsafe fn lay_out(at: *mut u8, bytes: usize, shift: u32, slice: usize) -> Option<Area> {
-        let group = size_of::<Group>();
-        let granule = 1usize << shift;
-        // So many granules fit without their bits; with them it is less.
-        let mut count = bytes >> shift;
+    /// `area` is valid and all zero; `at` is valid for `bytes` bytes, all the caller's, and a multiple of 8.
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn lay_out(area: *mut Area, at: *mut u8, bytes: usize, granule: u32, slice: u32) -> bool {
+        let shift = granule.trailing_zeros();
         // Few enough for group numbers of 32 bits, and, where words have 32, for what trace.rs does with offsets.
         let most = if usize::BITS == 32 { (1 << 27) >> shift } else { 1 << 36 };
-        count = count.min(most);
-        loop {
-            if count == 0 {
-                return None;
-            }
-            let words = count.div_ceil(WORD_BITS);
-            let tables = (words + 2) * group;
-            let padding = pad(at.addr().wrapping_add(tables), granule);
-            let room = bytes.checked_sub(tables + padding).map_or(0, |left| left >> shift);
-            if room >= count {
-                // SAFETY: tables, padding and granules end inside the memory.
-                let (groups, base) = unsafe { (at.cast::<Group>().add(1), at.add(tables + padding)) };
-                let area = Area {
-                    base,
-                    count,
-                    shift,
-                    groups,
-                    words,
-                    next: null_mut(),
-                    unswept: 0,
-                    swept_from: 0,
-                    freed: 0,
-                    slice: slice / WORD_BITS,
-                    grey: NO_GREY,
-                    floor: usize::MAX,
-                    hints: [[0; 1 + CLASSES]; 2],
-                };
-                // SAFETY: the groups are those just laid out.
-                unsafe {
-                    area.groups.sub(1).write_bytes(0, words + 2);
-                    area.groups.sub(1).write(Group::FENCE);
-                    area.groups.add(words).write(Group::FENCE);
-                    area.last_heads();
-                }
-                return Some(area);
-            }
-            // What is missing, without overshooting: each round at least halves the error.
-            count = room.max(count - (count - room).div_ceil(2)).min(count - 1);
+        // So many granules fit without their bits; with bits for so many, fewer; with bits for those, more: the
+        // difference becomes 1/40 of what it was each time. The last is one that fits.
+        let mut count = (bytes >> shift).min(most);
+        let (mut tables, mut told) = (0, 0);
+        for _ in 0..5 {
+            told = count;
+            tables = (count.div_ceil(WORD_BITS) + 2) * size_of::<Group>();
+            tables += pad(at.addr().wrapping_add(tables), granule as usize);
+            count = (bytes.saturating_sub(tables) >> shift).min(most);
         }
+        // Padding may differ.
+        count = count.min(told);
+        if count == 0 {
+            return false;
+        }
+        let words = count.div_ceil(WORD_BITS);
+        // SAFETY: the caller's word; tables, padding and granules end inside the memory.
+        unsafe {
+            let groups = at.cast::<Group>().add(1);
+            let area = &mut *area;
+            area.base = at.add(tables);
+            area.count = count;
+            area.shift = shift;
+            area.groups = groups;
+            area.words = words;
+            area.low = 1;
+            area.high = words - 1;
+            area.slice = slice as usize / WORD_BITS;
+            area.grey = NO_GREY;
+            area.floor = usize::MAX;
+            // Up to 8 bytes of the first granule, too.
+            zero(at, ((words + 2) * size_of::<Group>()).next_multiple_of(8));
+            (*groups.sub(1)).heads = usize::MAX;
+            (*groups.add(words)).heads = usize::MAX;
+            (*groups.add(words - 1)).heads = area.beyond();
+        }
+        true
     }
 
     /// The bits of the last group that no granule has.
@@ -158,12 +157,6 @@ impl Area {
             0 => 0,
             used => usize::MAX << used,
         }
-    }
-
-    /// Makes the granules that are none look taken.
-    unsafe fn last_heads(&self) {
-        // SAFETY: an area has at least one group.
-        unsafe { (*self.groups.add(self.words - 1)).heads |= self.beyond() };
     }
 
     /// Marks them, so that the next sweep lets them be.
@@ -199,17 +192,15 @@ impl Area {
         unsafe { (*area).groups.add(granule / WORD_BITS) }
     }
 
-    /// The granule that starts at `address`; None: none does.
+    /// The granule that starts at `address`; not below `count`: none does.
     ///
     /// # Safety
     /// `area` is live.
     #[inline(always)]
-    pub unsafe fn granule(area: *const Area, address: usize) -> Option<Granule> {
-        // SAFETY: the caller's word.
-        let (base, count, shift) = unsafe { ((*area).base.addr(), (*area).count, (*area).shift) };
+    pub unsafe fn granule(area: *const Area, address: usize) -> Granule {
         // Bits of an address between two granules become the highest, and then it is past the end.
-        let granule = address.wrapping_sub(base).rotate_right(shift);
-        (granule < count).then_some(granule)
+        // SAFETY: the caller's word.
+        unsafe { address.wrapping_sub((*area).base.addr()).rotate_right((*area).shift) }
     }
 
     /// Where a granule starts.
@@ -226,25 +217,20 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live, `granule` below `count`.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn end(area: *const Area, granule: Granule) -> Granule {
         let next = granule + 1;
         // SAFETY: `next` is at most the first granule of the fence, and the run ends there.
         unsafe {
             let mut group = Self::group(area, next);
-            let others = !(*group).tails() >> (next % WORD_BITS);
-            if others != 0 {
-                return next + lowest(others);
-            }
-            let mut at = next | (WORD_BITS - 1);
-            loop {
+            let mut origin = next & !(WORD_BITS - 1);
+            let mut others = !(*group).tails() & usize::MAX << (next % WORD_BITS);
+            while others == 0 {
                 group = group.add(1);
-                let others = !(*group).tails();
-                if others != 0 {
-                    return at + 1 + lowest(others);
-                }
-                at += WORD_BITS;
+                origin += WORD_BITS;
+                others = !(*group).tails();
             }
+            origin + lowest(others)
         }
     }
 
@@ -279,29 +265,71 @@ impl Area {
         }
     }
 
-    /// Sets or clears `bits(word)` of all granules from `start` to before `end`, group by group.
+    /// Makes granules free, or, with all bits in `taken`, parts of a block.
     ///
     /// # Safety
-    /// `area` is live; `start < end`, at most `count`.
-    #[inline(always)]
-    pub unsafe fn each_group(
-        area: *const Area,
-        start: Granule,
-        end: Granule,
-        mut change: impl FnMut(&mut Group, usize),
-    ) {
+    /// `area` is live; `start < end`, at most `count`; they are free, or a block, or the end of one.
+    #[inline(never)]
+    pub unsafe fn change(area: *mut Area, start: Granule, end: Granule, taken: usize) {
         // SAFETY: the caller's word: the groups from the first granule's to the last one's.
         unsafe {
             let mut group = Self::group(area, start);
             let last = Self::group(area, end - 1);
             let mut bits = usize::MAX << (start % WORD_BITS);
-            let bits_of_last = usize::MAX >> (WORD_BITS - 1 - (end - 1) % WORD_BITS);
-            while group != last {
-                change(&mut *group, bits);
+            loop {
+                if group == last {
+                    bits &= usize::MAX >> (WORD_BITS - 1 - (end - 1) % WORD_BITS);
+                }
+                (*group).heads &= !bits;
+                (*group).scan = (*group).scan & !bits | taken & bits;
+                (*group).marks &= !bits;
+                if group == last {
+                    return;
+                }
                 bits = usize::MAX;
                 group = group.add(1);
             }
-            change(&mut *group, bits & bits_of_last);
+        }
+    }
+
+    /// Notes that granules from `start` to before `end` are used, placed from a side: they are not among the groups that
+    /// nobody looks at.
+    ///
+    /// # Safety
+    /// `area` is live; the granules are in it, and `start < end`.
+    #[inline(never)]
+    pub unsafe fn use_up(area: *mut Area, start: Granule, end: Granule, side: usize) {
+        // SAFETY: the caller's word.
+        let area = unsafe { &mut *area };
+        let (first, behind) = (start / WORD_BITS, (end - 1) / WORD_BITS + 1);
+        if behind > area.low && first < area.high {
+            if side == 0 {
+                area.low = behind;
+            } else {
+                area.high = first;
+            }
+        }
+    }
+
+    /// Lets the groups that nobody looks at be all that are free between what is used on both sides.
+    ///
+    /// # Safety
+    /// `area` is live, no hint is used until they are set anew, nothing is unswept.
+    #[inline(never)]
+    pub unsafe fn trim(area: *mut Area) {
+        // SAFETY: the caller's word; groups of the area.
+        unsafe {
+            let area = &mut *area;
+            let is_free = |word: usize| (*area.groups.add(word)).free() == usize::MAX;
+            let (mut low, mut high) = (area.low, area.high);
+            while low > 1 && is_free(low - 1) {
+                low -= 1;
+            }
+            while high + 1 < area.words && is_free(high) {
+                high += 1;
+            }
+            area.low = low;
+            area.high = high;
         }
     }
 

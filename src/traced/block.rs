@@ -15,27 +15,30 @@
 //! ```
 //! Costs: a few instructions for each group of the block; a block that moves is copied.
 
-use core::ptr::{copy_nonoverlapping, null_mut};
+use core::ptr::null_mut;
 
 use super::area::{Area, Granule};
 use super::config::*;
-use super::heap::{KnTraced, Phase, GATE_SLOW};
-use super::zero::zero;
+use super::heap::{KnTraced, Phase, GATE_CLOSED, GATE_SLOW, GATE_TOP};
+use super::zero::{copy, zero};
 use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
-use crate::port::report;
 
 impl KnTraced {
-    /// A live block; None: there is none. While finalisers run dead blocks count, too: they are intact.
+    /// The place of a live block; the area is null: there is none. While finalisers run dead blocks count, too: they are
+    /// intact.
     ///
     /// # Safety
     /// `heap` is live.
     #[inline(never)]
-    unsafe fn known(heap: *mut KnTraced, block: *const u8) -> Option<Known> {
+    unsafe fn known(heap: *mut KnTraced, block: *const u8) -> (*mut Area, Granule) {
         // SAFETY: the caller's word.
         unsafe {
-            let (area, start) = Self::find(heap, block).filter(|&(area, granule)| Area::is_live(area, granule))?;
-            Some(Known { area, start, end: Area::end(area, start) })
+            let (area, start) = Self::find(heap, block);
+            if area.is_null() || !Area::is_live(area, start) {
+                return (null_mut(), start);
+            }
+            (area, start)
         }
     }
 
@@ -45,7 +48,14 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it.
     pub unsafe fn size(heap: *mut KnTraced, block: *const u8) -> usize {
         // SAFETY: the caller's word.
-        unsafe { Self::known(heap, block).map_or(0, |known| (known.end - known.start) << Area::shift(known.area)) }
+        unsafe {
+            let (area, start) = Self::known(heap, block);
+            if area.is_null() {
+                0
+            } else {
+                (Area::end(area, start) - start) << Area::shift(area)
+            }
+        }
     }
 
     /// Flags of a live block, as it was allocated; 0: it is none.
@@ -54,7 +64,14 @@ impl KnTraced {
     /// As [`KnTraced::size`].
     pub unsafe fn flags(heap: *mut KnTraced, block: *const u8) -> u32 {
         // SAFETY: the caller's word.
-        unsafe { Self::known(heap, block).map_or(0, |known| Area::flags(known.area, known.start)) }
+        unsafe {
+            let (area, start) = Self::known(heap, block);
+            if area.is_null() {
+                0
+            } else {
+                Area::flags(area, start)
+            }
+        }
     }
 
     /// Lets a block not be looked into any more: false if it is no live one.
@@ -64,9 +81,11 @@ impl KnTraced {
     pub unsafe fn no_scan(heap: *mut KnTraced, block: *const u8) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            let Some(known) = Self::known(heap, block) else { return false };
-            (*Area::group(known.area, known.start)).scan &= !(1 << (known.start % WORD_BITS));
-            true
+            let (area, start) = Self::known(heap, block);
+            if !area.is_null() {
+                (*Area::group(area, start)).scan &= !(1 << (start % WORD_BITS));
+            }
+            !area.is_null()
         }
     }
 
@@ -76,53 +95,13 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it; the block is not used afterwards.
     #[inline(always)]
     pub unsafe fn free(heap: *mut KnTraced, block: *mut u8) {
-        // SAFETY: the caller's word. The short way frees a block of the first area that ends in the group that it
-        // begins in, where it is swept, and that has no finaliser.
-        unsafe {
-            let area = &raw mut (*heap).area;
-            let Some(granule) = Area::granule(area, block.addr()) else { return Self::free_slowly(heap, block) };
-            let word = granule / WORD_BITS;
-            let place = granule % WORD_BITS;
-            let group = &mut *(*area).groups.add(word);
-            let behind = !group.tails() >> place >> 1;
-            let bit = 1 << place;
-            // The block's granules: up to the first one behind it.
-            let all = (behind ^ behind.wrapping_sub(1)) << place;
-            let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
-            if !open || behind == 0 || group.heads & bit == 0 || group.marks & all != 0 {
-                return Self::free_slowly(heap, block);
-            }
-            group.heads &= !bit;
-            group.scan &= !all;
-            Area::lower_by_run(area, word, place, group.heads | group.scan);
-        }
-    }
-
-    /// The same for any block, state and word.
-    ///
-    /// # Safety
-    /// As [`KnTraced::free`].
-    #[inline(never)]
-    unsafe fn free_slowly(heap: *mut KnTraced, block: *mut u8) {
         // SAFETY: the caller's word.
         unsafe {
-            let open = (*heap).phase == Phase::Idle && (*heap).locks == 0;
-            if block.is_null() || !open && (*heap).phase != Phase::Finalising {
-                return;
-            }
-            let Some(Known { area, start, end }) = Self::known(heap, block) else {
-                let free = Self::find(heap, block).is_some_and(|(area, granule)| Area::is_free(area, granule));
-                let status = if free { KnStatus::DoubleFree } else { KnStatus::Foreign };
-                return report(status, block, c"kn_traced_free: no live block starts there");
-            };
-            if Area::flags(area, start) & KN_FINALISE != 0 {
-                (*heap).finalisers -= 1;
-            }
-            Area::release(area, start, end);
+            Self::resize(heap, block, 0, false);
         }
     }
 
-    /// Resizes a block; null: there is no room, and the block is as it was.
+    /// Resizes a block; null: there is no room, and the block is as it was, or it was to have no size, and is free.
     ///
     /// # Safety
     /// As [`KnTraced::free`], if the answer is another block or `size` is 0.
@@ -130,79 +109,87 @@ impl KnTraced {
     pub unsafe fn realloc(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
-            if size != 0 && Self::resize_in_group(heap, block, size) {
-                return block;
+            if size == 0 {
+                Self::free(heap, block);
+                return null_mut();
             }
-            Self::realloc_slowly(heap, block, size, allow_move)
+            Self::resize(heap, block, size, allow_move)
         }
     }
 
-    /// Resizes a block of the first area that begins, ends and stays in one group, where it is swept, and that has no
-    /// finaliser: whether it is one, and has room.
+    /// The same; to resize to 0 is to free, and the answer is then of no use.
     ///
     /// # Safety
-    /// As [`KnTraced::realloc`]; `size > 0`.
-    #[inline(always)]
-    unsafe fn resize_in_group(heap: *mut KnTraced, block: *mut u8, size: usize) -> bool {
-        // SAFETY: the caller's word.
+    /// As [`KnTraced::realloc`].
+    #[inline(never)]
+    unsafe fn resize(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
+        // SAFETY: the caller's word. The short way is for a block of the first area that begins, ends and stays in one
+        // group, where it is swept, and that has no finaliser.
         unsafe {
             let area = &raw mut (*heap).area;
             let shift = Area::shift(area);
-            let Some(granule) = Area::granule(area, block.addr()) else { return false };
-            let place = granule % WORD_BITS;
-            let group = &mut *(*area).groups.add(granule / WORD_BITS);
-            let behind = !group.tails() >> place >> 1;
-            let had = behind ^ behind.wrapping_sub(1);
-            let more = (size - 1) >> shift;
+            let granule = Area::granule(area, block.addr());
             let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
-            let inside = behind != 0 && more + place < WORD_BITS - 1;
-            if !open || !inside || group.heads >> place & 1 == 0 || group.marks & (had << place) != 0 {
-                return false;
-            }
-            let want = (2 << more) - 1;
-            if want > had {
-                let new = (want ^ had) << place;
-                if group.free() & new != new {
-                    return false;
+            let count = (size >> shift) + usize::from(size & ((1 << shift) - 1) != 0);
+            if open && granule < (*area).count && count < WORD_BITS {
+                let place = granule % WORD_BITS;
+                let group = &mut *(*area).groups.add(granule / WORD_BITS);
+                let (heads, scan) = (group.heads, group.scan);
+                // The bit behind the first granule tells of a finaliser.
+                let plain = group.marks >> place & 2 == 0;
+                // The block's granules; what changes is from the fewer to the more of these and those wanted.
+                let had = lowest(!(scan & !heads) >> place >> 1) + 1;
+                let (less, more) = (had.min(count), had.max(count));
+                if plain && heads >> place & 1 != 0 && place + more < WORD_BITS {
+                    let change = ((1 << (more - less)) - 1) << (place + less);
+                    if count <= had {
+                        group.heads = heads & !change;
+                        group.scan = scan & !change;
+                        if count != had {
+                            Area::lower_by_run(area, granule / WORD_BITS, place + count);
+                        }
+                        return block;
+                    }
+                    if (heads | scan) & change == 0 {
+                        group.scan = scan | change;
+                        zero(Area::address(area, granule + had), (count - had) << shift);
+                        return block;
+                    }
                 }
-                group.scan |= new;
-                let old_end = granule + lowest(behind) + 1;
-                zero(Area::address(area, old_end), (granule + more + 1 - old_end) << shift);
-            } else if want < had {
-                group.scan &= !((want ^ had) << place);
-                Area::lower_by_run(area, granule / WORD_BITS, place + more + 1, group.heads | group.scan);
             }
-            true
+            Self::resize_slowly(heap, block, size, allow_move)
         }
     }
 
     /// The same for any block, state and size.
     ///
     /// # Safety
-    /// As [`KnTraced::realloc`].
+    /// As [`KnTraced::resize`].
     #[inline(never)]
-    unsafe fn realloc_slowly(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
-        // SAFETY: the caller's word; `alloc_at` may collect, and the block is the program's, so it survives that.
+    unsafe fn resize_slowly(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
+        // SAFETY: the caller's word; an allocation may collect, and the block is the program's, so it survives that.
         unsafe {
             if block.is_null() {
-                return Self::alloc_slowly(heap, size, 0);
+                return Self::alloc_in_group(heap, size, 0);
             }
-            if size == 0 {
-                Self::free_slowly(heap, block);
+            // A finaliser may free.
+            let open = (*heap).gate & GATE_CLOSED == 0 || size == 0 && (*heap).phase == Phase::Finalising;
+            if !open {
                 return null_mut();
             }
-            if (*heap).locks != 0 || (*heap).phase != Phase::Idle {
-                return null_mut();
+            let (area, start) = Self::known(heap, block);
+            if area.is_null() {
+                return Self::unknown(heap, block, size);
             }
-            let Some(Known { area, start, end }) = Self::known(heap, block) else {
-                report(KnStatus::Foreign, block, c"kn_traced_realloc: no live block starts there");
-                return null_mut();
-            };
             let shift = Area::shift(area);
+            let end = Area::end(area, start);
             let flags = Area::flags(area, start);
-            let want_end = start + granules(size, shift, flags);
+            let want_end = if size == 0 { start } else { start + granules(size, shift, flags) };
             if want_end <= end {
                 if want_end < end {
+                    if size == 0 && flags & KN_FINALISE != 0 {
+                        (*heap).finalisers -= 1;
+                    }
                     Area::release(area, want_end, end);
                 }
                 return block;
@@ -210,33 +197,42 @@ impl KnTraced {
             if Area::grow(area, end, want_end) {
                 let more = (want_end - end) << shift;
                 zero(Area::address(area, end), more);
-                if (*heap).config.threshold != 0 {
-                    (*heap).since += more;
-                }
+                (*heap).since = (*heap).since.wrapping_add(more);
                 return block;
             }
             if !allow_move {
                 return null_mut();
             }
-            let moved = if Self::in_scope(heap) && start < (*area).floor {
-                Self::alloc_at(heap, size, flags, 0)
-            } else {
-                Self::alloc_slowly(heap, size, flags)
-            };
+            let lasting = (*heap).gate & GATE_TOP != 0 && start < (*area).floor;
+            let moved = Self::alloc_in_group(heap, size, if lasting { flags | KN_LONG_LIVED } else { flags });
             if !moved.is_null() {
-                copy_nonoverlapping(block, moved, (end - start) << shift);
-                Self::free_slowly(heap, block);
+                copy(block, moved, (end - start) << shift);
+                // It may be gone meanwhile: that is told.
+                Self::resize(heap, block, 0, false);
             }
             moved
         }
     }
-}
 
-/// A live block's place.
-struct Known {
-    area: *mut Area,
-    start: Granule,
-    end: Granule,
+    /// What was freed or resized is no live block.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    #[cold]
+    #[inline(never)]
+    unsafe fn unknown(heap: *mut KnTraced, block: *mut u8, size: usize) -> *mut u8 {
+        // SAFETY: the caller's word.
+        let (area, granule) = unsafe { Self::find(heap, block) };
+        if size != 0 {
+            Self::complain(KnStatus::Foreign, block, c"kn_traced_realloc: no live block starts there");
+        } else {
+            // SAFETY: `find` gave a granule of the area.
+            let free = !area.is_null() && unsafe { Area::is_free(area, granule) };
+            let status = if free { KnStatus::DoubleFree } else { KnStatus::Foreign };
+            Self::complain(status, block, c"kn_traced_free: no live block starts there");
+        }
+        null_mut()
+    }
 }
 
 /// Granules of a block of `size` bytes, `size > 0`.
@@ -276,14 +272,11 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live; from `start` to `end` they are a block, or the end of one.
+    #[inline(never)]
     pub(super) unsafe fn release(area: *mut Area, start: Granule, end: Granule) {
         // SAFETY: the caller's word.
         unsafe {
-            Area::each_group(area, start, end, |group, bits| {
-                group.heads &= !bits;
-                group.scan &= !bits;
-                group.marks &= !bits;
-            });
+            Area::change(area, start, end, 0);
             Area::lower(area, start / WORD_BITS, (end - 1) / WORD_BITS);
         }
     }
@@ -293,27 +286,35 @@ impl Area {
     /// # Safety
     /// `area` is live, a block ends before `end`, `end < new_end`.
     unsafe fn grow(area: *mut Area, end: Granule, new_end: Granule) -> bool {
-        // SAFETY: the caller's word: granules up to `count` only.
+        // SAFETY: the caller's word. Beyond the area's end nothing is free.
         unsafe {
-            if new_end > (*area).count {
+            if Area::free_end(area, end, new_end) < new_end {
                 return false;
             }
-            let mut free = true;
-            Area::each_group(area, end, new_end, |group, bits| free &= group.free() & bits == bits);
-            if free {
-                Area::fill(area, end, new_end);
-            }
-            free
+            Area::use_up(area, end, new_end, 0);
+            Area::change(area, end, new_end, usize::MAX);
+            true
         }
     }
 
-    /// Makes granules parts of a block.
+    /// The first granule behind the free run that begins at `start`, or one that is not before `enough`; `start` itself:
+    /// it is not free.
     ///
     /// # Safety
-    /// `area` is live, the granules are free.
+    /// `area` is live, `start` at most `count`.
     #[inline(never)]
-    pub(super) unsafe fn fill(area: *mut Area, start: Granule, end: Granule) {
-        // SAFETY: the caller's word.
-        unsafe { Area::each_group(area, start, end, |group, bits| group.scan |= bits) }
+    pub(super) unsafe fn free_end(area: *const Area, start: Granule, enough: Granule) -> Granule {
+        // SAFETY: nothing of the fence is free.
+        unsafe {
+            let mut group = Area::group(area, start);
+            let mut origin = start & !(WORD_BITS - 1);
+            let mut taken = !(*group).free() & usize::MAX << (start % WORD_BITS);
+            while taken == 0 && origin + WORD_BITS < enough {
+                group = group.add(1);
+                origin += WORD_BITS;
+                taken = !(*group).free();
+            }
+            origin + lowest(taken)
+        }
     }
 }

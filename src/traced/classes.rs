@@ -22,28 +22,21 @@ pub(super) const CLASSES: usize = 11;
 /// Sizes with a class of their own.
 pub(super) const EXACT: usize = 8;
 
-/// The largest class whose size is not more than `count` granules, `count > 0`.
-#[inline(always)]
-pub(super) fn below(count: usize) -> usize {
-    match count {
-        0..=EXACT => count.wrapping_sub(1) % EXACT,
-        9..16 => 7,
-        16..32 => 8,
-        32..64 => 9,
-        _ => 10,
-    }
-}
-
 /// The smallest class whose size is not less than `count` granules, `count > 0`; CLASSES: there is none.
 #[inline(always)]
 pub(super) fn above(count: usize) -> usize {
-    match count {
-        0..=EXACT => count.wrapping_sub(1) % EXACT,
-        9..=16 => 8,
-        17..=32 => 9,
-        33..=64 => 10,
-        _ => CLASSES,
+    if count <= EXACT {
+        count - 1
+    } else {
+        // 9 to 16: 8; 17 to 32: 9; …
+        (log2(count - 1) + EXACT - 3).min(CLASSES)
     }
+}
+
+/// The largest class whose size is not more than `count` granules, `count > 0`.
+#[inline(always)]
+pub(super) fn below(count: usize) -> usize {
+    above(count + 1) - 1
 }
 
 /// Granules of a class.
@@ -69,7 +62,7 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live; it is so.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn raise(area: *mut Area, side: usize, count: usize, words: usize) {
         // SAFETY: the caller's word; the side is 0 or 1.
         let hints = unsafe { Area::hints(area, side) };
@@ -97,27 +90,27 @@ impl Area {
         }
     }
 
-    /// Notes that there may be the run that the free granule `place` of a group is part of; `taken` are those of the
-    /// group that are not free.
+    /// Notes that there may be the run that the free granule `place` of a group is part of.
     ///
     /// # Safety
     /// `area` is live; it is so.
-    #[inline(always)]
-    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize, taken: usize) {
+    #[inline(never)]
+    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize) {
         // SAFETY: the caller's word.
         unsafe {
+            let taken = !(*(*area).groups.add(word)).free();
             let above = taken >> place;
             let before = taken << (WORD_BITS - 1 - place);
             // It may go on in the next group, or begin in the one before; or it is long.
+            let mut classes = CLASSES;
             if above != 0 && before != 0 {
-                let run = lowest(above) + (WORD_BITS - 1 - log2(before)) - 1;
-                if run <= EXACT {
-                    lower_some(Area::hints(area, 0).add(run), word);
-                    lower_some(Area::hints(area, 1).add(run), (*area).words - 1 - word);
-                    return;
+                classes = lowest(above) + (WORD_BITS - 1 - log2(before)) - 1;
+                if classes > EXACT {
+                    classes = CLASSES;
                 }
             }
-            Area::lower(area, word, word);
+            lower_some(Area::hints(area, 0).add(classes), word);
+            lower_some(Area::hints(area, 1).add(classes), (*area).words - 1 - word);
         }
     }
 }

@@ -14,10 +14,13 @@
 //! ```
 //! Costs: the control block has 600 bytes on 32-bit targets, 1100 on 64-bit ones.
 
+use core::ffi::CStr;
 use core::ptr::null_mut;
 
 use super::area::{Area, Areas, Granule};
-use super::config::{KnTracedConfig, CONFIG_FLAGS, KN_TRACED_STRESS};
+use super::config::{KnTracedConfig, KnTracedShort, CONFIG_FLAGS, KN_TRACED_INTERIOR, KN_TRACED_STRESS};
+use super::mark::Word;
+use super::zero::zero;
 use crate::heap::bits::WORD_BITS;
 use crate::heap::KnStatus;
 use crate::port::{report, Callback};
@@ -31,17 +34,22 @@ pub(super) const GATE_TOP: u32 = 0x100;
 pub(super) const GATE_SLOW: u32 = 0x200;
 /// Granules of the first area have not the usual size, which the shortest way takes for granted.
 pub(super) const GATE_UNUSUAL: u32 = 0x400;
+/// The heap is locked, or a collection is under way; GATE_SLOW is set, too.
+pub(super) const GATE_CLOSED: u32 = 0x800;
 /// The logarithm of the usual granule's bytes.
 pub(super) const USUAL: u32 = 4;
 
-/// A heap of traced memory.
+/// See [`KnTraced::look_generally`].
+type LookFn = unsafe fn(*mut KnTraced, *const Word, *const Word) -> bool;
+/// See [`KnTraced::survey_short`].
+type SurveyFn = unsafe fn(*mut KnTraced, &mut KnTracedShort);
+
+/// A heap of traced memory. What is used most lies first: Thumb has shorter instructions for that.
 #[repr(C, align(8))]
 pub struct KnTraced {
-    /// The first area; the others follow it.
-    pub(super) area: Area,
-    /// What an allocation must know: [`GATE_TOP`], [`GATE_SLOW`]; 0 as a rule.
+    /// What an allocation must know: [`GATE_TOP`], [`GATE_SLOW`], …; 0 as a rule.
     pub(super) gate: u32,
-    /// What the last short allocation gave.
+    /// What the last allocation gave.
     pub(super) newest: *mut u8,
     /// Phase of the collection.
     pub(super) phase: Phase,
@@ -52,14 +60,25 @@ pub struct KnTraced {
     pub(super) finalisers: usize,
     /// Collections ended.
     pub(super) collections: usize,
-    /// Bytes allocated since the last one, while there is a threshold.
+    /// Bytes allocated since the last one, by all but the short ways.
     pub(super) since: usize,
-    pub(super) config: KnTracedConfig,
-    /// A callback of the program's that collects, and one that is inside a collection.
-    pub(super) collecting: Callback,
-    pub(super) inside: Callback,
-    /// Blocks that wait to be looked into: where from.
+    /// From so many on an allocation collects first; the largest number: never.
+    pub(super) limit: usize,
+    /// Blocks that wait to be looked into: how many places of the stack they take.
     pub(super) waiting: usize,
+    /// A callback that is inside a collection, and one of the program's that collects.
+    pub(super) inside: Callback,
+    pub(super) collecting: Callback,
+    /// Looks at words, and into what they lead to; None: the usual way, for one area without a trace function, where a
+    /// pointer into a block does not hold it.
+    pub(super) look: Option<LookFn>,
+    /// Finds out what a report of a failure tells. Both are linked only if something sets them.
+    pub(super) survey: Option<SurveyFn>,
+    /// For the area to begin at a multiple of 8 bytes.
+    pub(super) reserved: usize,
+    /// The first area; the others follow it.
+    pub(super) area: Area,
+    pub(super) config: KnTracedConfig,
     pub(super) stack: [*mut u8; STACK],
 }
 
@@ -80,24 +99,61 @@ impl KnTraced {
     /// or valid for a read.
     pub unsafe fn create(mem: *mut u8, bytes: usize, config: *const KnTracedConfig) -> *mut KnTraced {
         // SAFETY: the caller's word.
-        let mut config = if config.is_null() { KnTracedConfig::DEFAULT } else { unsafe { config.read() } };
-        if config.granule == 0 {
-            config.granule = 16;
+        unsafe {
+            let heap = Self::make(mem, bytes, config, CONFIG_FLAGS);
+            if !heap.is_null() {
+                (*heap).survey = Some(Self::survey_short);
+                if (*heap).config.trace.is_some() || (*heap).config.flags & KN_TRACED_INTERIOR != 0 {
+                    (*heap).look = Some(Self::look_generally);
+                }
+            }
+            heap
         }
+    }
+
+    /// The same; null also if the configuration has `trace` or KN_TRACED_INTERIOR, and `on_short` is told the request alone.
+    /// Whoever calls this one alone has no code for the remainder linked.
+    ///
+    /// # Safety
+    /// As [`KnTraced::create`].
+    pub unsafe fn create_plain(mem: *mut u8, bytes: usize, config: *const KnTracedConfig) -> *mut KnTraced {
+        // SAFETY: the caller's word.
+        unsafe {
+            if !config.is_null() && (*config).trace.is_some() {
+                return null_mut();
+            }
+            Self::make(mem, bytes, config, CONFIG_FLAGS & !KN_TRACED_INTERIOR)
+        }
+    }
+
+    /// The heap, but for what its configuration asks of [`KnTraced::create`] alone.
+    ///
+    /// # Safety
+    /// As [`KnTraced::create`].
+    unsafe fn make(mem: *mut u8, bytes: usize, config: *const KnTracedConfig, flags: u32) -> *mut KnTraced {
         let padding = mem.addr().wrapping_neg() % align_of::<KnTraced>();
         let control = padding + size_of::<KnTraced>();
-        if mem.is_null() || config.flags & !CONFIG_FLAGS != 0 || bytes <= control {
+        if mem.is_null() || bytes <= control {
             return null_mut();
         }
-        let Some(shift) = shift_of(config.granule) else { return null_mut() };
-        let slice = config.slice as usize;
-        // SAFETY: the control block lies in the memory, and the area behind it.
+        // SAFETY: the caller's word; the control block lies in the memory, and the area behind it.
         unsafe {
             let heap = mem.add(padding).cast::<KnTraced>();
-            let Some(area) = Area::lay_out(mem.add(control), bytes - control, shift, slice) else { return null_mut() };
-            heap.write_bytes(0, 1);
-            (&raw mut (*heap).area).write(area);
-            (&raw mut (*heap).config).write(config);
+            zero(heap.cast(), size_of::<KnTraced>());
+            if !config.is_null() {
+                (&raw mut (*heap).config).copy_from_nonoverlapping(config, 1);
+            }
+            let config = &mut (*heap).config;
+            if config.granule == 0 {
+                config.granule = 16;
+            }
+            let sound = config.flags & !flags == 0;
+            let (granule, slice) = (config.granule, config.slice);
+            let area = &raw mut (*heap).area;
+            if !sound || !is_granule(granule) || !Area::lay_out(area, mem.add(control), bytes - control, granule, slice)
+            {
+                return null_mut();
+            }
             Self::settle(heap);
             heap
         }
@@ -111,29 +167,28 @@ impl KnTraced {
         // SAFETY: the caller's word.
         unsafe {
             let granule = if granule == 0 { (*heap).config.granule } else { granule };
-            let Some(shift) = shift_of(granule) else { return KnStatus::Invalid };
-            if mem.is_null() {
+            if mem.is_null() || !is_granule(granule) {
                 return KnStatus::Invalid;
             }
             if (*heap).phase != Phase::Idle {
                 return KnStatus::Order;
             }
-            let slice = (*heap).config.slice as usize;
             let padding = mem.addr().wrapping_neg() % align_of::<Area>();
             let control = padding + size_of::<Area>();
             if bytes <= control {
                 return KnStatus::NoMemory;
             }
-            let Some(area) = Area::lay_out(mem.add(control), bytes - control, shift, slice) else {
-                return KnStatus::NoMemory;
-            };
             let place = mem.add(padding).cast::<Area>();
-            place.write(area);
+            zero(place.cast(), size_of::<Area>());
+            if !Area::lay_out(place, mem.add(control), bytes - control, granule, (*heap).config.slice) {
+                return KnStatus::NoMemory;
+            }
             let mut last = &raw mut (*heap).area;
             while !(*last).next.is_null() {
                 last = (*last).next;
             }
             (*last).next = place;
+            (*heap).look = Some(Self::look_generally);
             KnStatus::Ok
         }
     }
@@ -146,15 +201,29 @@ impl KnTraced {
     pub(super) unsafe fn settle(heap: *mut KnTraced) {
         // SAFETY: the caller's word.
         let heap = unsafe { &mut *heap };
-        let stress = heap.config.flags & KN_TRACED_STRESS != 0;
-        let closed = heap.locks != 0 || heap.phase != Phase::Idle;
+        let threshold = heap.config.threshold;
+        // No threshold is one that is never reached; stress, one that always is.
+        heap.limit = if threshold == 0 { usize::MAX } else { threshold };
+        if heap.config.flags & KN_TRACED_STRESS != 0 {
+            heap.limit = 0;
+        }
         heap.gate = if heap.area.shift == USUAL { 0 } else { GATE_UNUSUAL };
         if heap.scopes != 0 && heap.lasting == 0 {
             heap.gate |= GATE_TOP;
         }
-        if closed || stress || heap.config.threshold != 0 {
+        if heap.locks != 0 || heap.phase != Phase::Idle {
+            heap.gate |= GATE_SLOW | GATE_CLOSED;
+        }
+        if heap.limit != usize::MAX {
             heap.gate |= GATE_SLOW;
         }
+    }
+
+    /// Tells the error hook.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn complain(status: KnStatus, at: *const u8, what: &'static CStr) {
+        report(status, at, what);
     }
 
     /// The areas.
@@ -166,17 +235,22 @@ impl KnTraced {
         unsafe { Areas::from(&raw mut (*heap).area) }
     }
 
-    /// The area and granule that start at `block`.
+    /// The area and granule that start at `block`; the area is null: there is none.
     ///
     /// # Safety
     /// `heap` is live.
-    #[inline(always)]
-    pub(super) unsafe fn find(heap: *mut KnTraced, block: *const u8) -> Option<(*mut Area, Granule)> {
+    #[inline(never)]
+    pub(super) unsafe fn find(heap: *mut KnTraced, block: *const u8) -> (*mut Area, Granule) {
         // SAFETY: the caller's word.
         unsafe {
-            let mut areas = Self::areas(heap);
-            areas.find_map(|area| Some((area, Area::granule(area, block.addr())?)))
+            for area in Self::areas(heap) {
+                let granule = Area::granule(area, block.addr());
+                if granule < (*area).count {
+                    return (area, granule);
+                }
+            }
         }
+        (null_mut(), 0)
     }
 
     /// Locks the heap once more.
@@ -206,7 +280,7 @@ impl KnTraced {
     /// `heap` is live.
     pub unsafe fn is_locked(heap: *mut KnTraced) -> bool {
         // SAFETY: the caller's word.
-        unsafe { (*heap).locks != 0 || (*heap).phase != Phase::Idle }
+        unsafe { (*heap).gate & GATE_CLOSED != 0 }
     }
 
     /// From now on blocks are transient: at the top.
@@ -272,11 +346,11 @@ impl KnTraced {
     ///
     /// # Safety
     /// `heap` is live, `depth` is one of its counts.
-    unsafe fn close(heap: *mut KnTraced, depth: *mut u32, what: &'static core::ffi::CStr) {
+    unsafe fn close(heap: *mut KnTraced, depth: *mut u32, what: &'static CStr) {
         // SAFETY: the caller's word.
         unsafe {
             if *depth == 0 {
-                return report(KnStatus::Order, heap.cast(), what);
+                return Self::complain(KnStatus::Order, heap.cast(), what);
             }
             *depth -= 1;
             Self::settle(heap);
@@ -289,7 +363,10 @@ impl KnTraced {
     /// `heap` is live.
     pub unsafe fn is_transient(heap: *mut KnTraced, block: *const u8) -> bool {
         // SAFETY: the caller's word.
-        unsafe { Self::find(heap, block).is_some_and(|(area, granule)| granule >= (*area).floor) }
+        unsafe {
+            let (area, granule) = Self::find(heap, block);
+            !area.is_null() && granule >= (*area).floor
+        }
     }
 
     /// Whether blocks are transient now.
@@ -324,10 +401,10 @@ impl KnTraced {
     }
 }
 
-/// The logarithm of a granule's bytes, if they are allowed.
-fn shift_of(granule: u32) -> Option<u32> {
-    matches!(granule, 8 | 16 | 32).then(|| granule.trailing_zeros())
+/// Whether granules may have so many bytes.
+fn is_granule(bytes: u32) -> bool {
+    matches!(bytes, 8 | 16 | 32)
 }
 
-// A granule has room for a word that refers to another block.
-const _: () = assert!(size_of::<usize>() <= 8 && WORD_BITS >= 32);
+// A granule has room for a word that refers to another block; what is zeroed is a multiple of 8 bytes.
+const _: () = assert!(size_of::<usize>() <= 8 && WORD_BITS >= 32 && size_of::<KnTraced>() % 8 == 0);

@@ -26,7 +26,7 @@ use super::heap::{KnTraced, Phase, STACK};
 use super::trace::trace_in_one;
 use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
-use crate::port::{report, Callback};
+use crate::port::Callback;
 
 /// A word that may be an address.
 pub(super) type Word = *const u8;
@@ -35,8 +35,6 @@ const NOTHING: *const Word = core::ptr::null();
 
 /// Bytes of a block that are looked into at a time; a multiple of every granule.
 pub(super) const PART: usize = 128;
-/// Words of roots that are looked at at a time.
-const WORDS: usize = 32;
 /// What the lowest bits of an entry of the stack say: 0: a block; 1 to 6: one of so many granules; this: the
 /// remainder of one, and the entry below is its end.
 pub(super) const REMAINDER: usize = 7;
@@ -50,7 +48,7 @@ impl KnTraced {
         // SAFETY: the caller's word.
         unsafe {
             if Callback::is_under_way(&raw const (*heap).inside) {
-                return report(
+                return Self::complain(
                     KnStatus::Order,
                     heap.cast(),
                     c"kn_traced_collect_start: inside a callback of a collection",
@@ -63,6 +61,7 @@ impl KnTraced {
                 }
                 // What was found dead does not live again because some word looks like its address by now.
                 Area::sweep_remainder(area);
+                Area::trim(area);
             }
             (*heap).waiting = 0;
             (*heap).phase = Phase::Marking;
@@ -78,18 +77,9 @@ impl KnTraced {
         // SAFETY: the caller's word.
         unsafe {
             if (*heap).phase != Phase::Marking {
-                return report(KnStatus::Order, heap.cast(), c"kn_traced_mark: no collection was started");
+                return Self::complain(KnStatus::Order, heap.cast(), c"kn_traced_mark: no collection was started");
             }
-            // A trace callback marks: its caller goes on from there.
-            let nested = Callback::is_under_way(&raw const (*heap).inside);
-            let mut at = words;
-            let end = words.add(count);
-            while at != end {
-                let part = (end.offset_from(at) as usize).min(WORDS);
-                Self::look(heap, at, at.add(part), nested);
-                at = at.add(part);
-            }
-            if !nested {
+            if Self::look(heap, words, words.add(count)) {
                 Self::look_for_grey(heap);
             }
         }
@@ -102,7 +92,10 @@ impl KnTraced {
     pub unsafe fn is_marked(heap: *mut KnTraced, block: *const u8) -> bool {
         // SAFETY: the caller's word.
         unsafe {
-            let Some((area, granule)) = Self::find(heap, block) else { return false };
+            let (area, granule) = Self::find(heap, block);
+            if area.is_null() {
+                return false;
+            }
             let group = &*Area::group(area, granule);
             match (*heap).phase {
                 Phase::Idle => Area::is_live(area, granule),
@@ -111,41 +104,50 @@ impl KnTraced {
         }
     }
 
-    /// Looks at words that may be pointers, and, unless a trace function is on its way, into all that they lead to.
+    /// Looks at words that may be pointers, and into all that they lead to; false: but for the latter, as a trace function
+    /// asks for it, whose caller goes on from there.
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
     #[inline(always)]
-    unsafe fn look(heap: *mut KnTraced, from: *const Word, to: *const Word, nested: bool) {
-        // SAFETY: the caller's word.
+    unsafe fn look(heap: *mut KnTraced, from: *const Word, to: *const Word) -> bool {
+        // SAFETY: the caller's word; without a function of its own the heap is a plain one.
         unsafe {
-            if (*heap).area.next.is_null()
-                && (*heap).config.trace.is_none()
-                && (*heap).config.flags & KN_TRACED_INTERIOR == 0
-            {
-                return trace_in_one(heap, from, to);
+            if let Some(look) = (*heap).look {
+                return look(heap, from, to);
             }
-            Self::look_at(heap, from, to);
-            if nested {
-            } else if (*heap).config.trace.is_some() {
-                Callback::run(&raw mut (*heap).inside, || Self::drain(heap));
-            } else {
-                Self::drain(heap);
-            }
+            trace_in_one(heap, from, to);
+            true
         }
     }
 
-    /// Looks at words that may be pointers; what they refer to is marked, and waits to be looked into.
+    /// The same, for any heap.
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
-    unsafe fn look_at(heap: *mut KnTraced, from: *const Word, to: *const Word) {
-        let mut at = from;
-        while at != to {
-            // SAFETY: the caller's word.
-            unsafe {
-                Self::look_everywhere(heap, at.read().addr());
-                at = at.add(1);
+    pub(super) unsafe fn look_generally(heap: *mut KnTraced, from: *const Word, to: *const Word) -> bool {
+        // SAFETY: the caller's word; what is on the stack are blocks and parts of them.
+        unsafe {
+            let nested = Callback::is_under_way(&raw const (*heap).inside);
+            let (mut at, mut end) = (from, to);
+            loop {
+                while at != end {
+                    Self::look_everywhere(heap, at.read().addr());
+                    at = at.add(1);
+                }
+                if nested || (*heap).waiting == 0 {
+                    return !nested;
+                }
+                (*heap).waiting -= 1;
+                let next = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
+                if let Some(trace) = (*heap).config.trace {
+                    let bytes = Self::block_end(heap, next).addr() - next.addr();
+                    let context = (*heap).config.context;
+                    Self::call(&raw mut (*heap).inside, &mut || trace(context, next.cast(), bytes));
+                } else {
+                    let (start, behind) = Self::part(heap, next);
+                    (at, end) = (start.cast(), behind.cast());
+                }
             }
         }
     }
@@ -154,7 +156,8 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
-    pub(super) unsafe fn look_everywhere(heap: *mut KnTraced, word: usize) {
+    #[inline(always)]
+    unsafe fn look_everywhere(heap: *mut KnTraced, word: usize) {
         // SAFETY: the caller's word.
         unsafe {
             for area in Self::areas(heap) {
@@ -209,28 +212,6 @@ impl KnTraced {
         unsafe {
             (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).write(start);
             (*heap).waiting += 1;
-        }
-    }
-
-    /// Looks into all blocks that wait on the stack, or lets the program do so.
-    ///
-    /// # Safety
-    /// As [`KnTraced::mark`].
-    #[inline(never)]
-    unsafe fn drain(heap: *mut KnTraced) {
-        // SAFETY: what is on the stack are blocks and parts of them.
-        unsafe {
-            while (*heap).waiting != 0 {
-                (*heap).waiting -= 1;
-                let next = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
-                if let Some(trace) = (*heap).config.trace {
-                    let end = Self::block_end(heap, next);
-                    trace((*heap).config.context, next.cast(), end.addr() - next.addr());
-                } else {
-                    let (start, end) = Self::part(heap, next);
-                    Self::look_at(heap, start.cast(), end.cast());
-                }
-            }
         }
     }
 
@@ -300,7 +281,10 @@ impl KnTraced {
         unsafe {
             let mut area = &raw mut (*heap).area;
             while !area.is_null() {
-                let word = (*area).grey;
+                let mut word = (*area).grey;
+                if word >= (*area).low {
+                    word = word.max((*area).high);
+                }
                 if word >= (*area).words {
                     (*area).grey = NO_GREY;
                     area = (*area).next;
@@ -318,7 +302,7 @@ impl KnTraced {
                     Self::wait(heap, Area::address(area, word * WORD_BITS + lowest(grey)));
                     grey &= grey - 1;
                 }
-                Self::look(heap, NOTHING, NOTHING, false);
+                Self::look(heap, NOTHING, NOTHING);
                 // Blocks of areas before this one may have been reached.
                 area = &raw mut (*heap).area;
             }
@@ -347,6 +331,8 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live.
+    #[cold]
+    #[inline(never)]
     unsafe fn unmark(area: *mut Area) {
         // SAFETY: the caller's word.
         unsafe {
@@ -362,5 +348,5 @@ impl Area {
     }
 }
 
-// A group's blocks, and those that a part of a block or of the roots refers to, have room on the empty stack.
-const _: () = assert!(STACK >= WORD_BITS && STACK > PART / size_of::<Word>() + 2 && STACK > WORDS);
+// A group's blocks, and those that a part of a block refers to, have room on the empty stack.
+const _: () = assert!(STACK >= WORD_BITS && STACK > PART / size_of::<Word>() + 2);

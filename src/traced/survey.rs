@@ -20,7 +20,7 @@ use super::area::{Area, Granule, NO_GREY};
 use super::classes::{size, CLASSES};
 use super::config::*;
 use super::heap::{KnTraced, Phase};
-use crate::heap::bits::{lowest, WORD_BITS};
+use crate::heap::bits::WORD_BITS;
 use crate::heap::{KnBlock, KnStatus, KN_BLOCK_FREE, KN_BLOCK_USED};
 
 /// What lies in an area.
@@ -68,7 +68,7 @@ impl Area {
                 } else if group.scan >> bit & 1 != 0 {
                     return Err(KnStatus::Corrupt);
                 } else {
-                    Area::free_end(area, start)
+                    Area::free_end(area, start, count)
                 };
                 if end > count {
                     return Err(KnStatus::Corrupt);
@@ -79,25 +79,6 @@ impl Area {
                 start = end;
             }
             Ok(true)
-        }
-    }
-
-    /// The first granule behind the free run that begins at `start`.
-    ///
-    /// # Safety
-    /// `area` is live, `start` below `count` and free.
-    unsafe fn free_end(area: *const Area, start: Granule) -> Granule {
-        // SAFETY: nothing of the fence is free.
-        unsafe {
-            let mut group = Area::group(area, start);
-            let mut taken = !(*group).free() & usize::MAX << (start % WORD_BITS);
-            let mut origin = start - start % WORD_BITS;
-            while taken == 0 {
-                group = group.add(1);
-                origin += WORD_BITS;
-                taken = !(*group).free();
-            }
-            origin + lowest(taken)
         }
     }
 
@@ -112,6 +93,17 @@ impl Area {
             let low = (*area).unswept;
             let high = (*area).swept_from;
             let mut sound = (*area).grey == NO_GREY && (low == 0 && high == 0 || low <= high && high <= words);
+            sound &= (*area).low >= 1 && (*area).low <= words && (*area).high < words;
+            for word in (*area).low..(*area).high {
+                sound &= (*(*area).groups.add(word)).free() == usize::MAX;
+            }
+            // What the short ways take for granted of hints: not one of those groups.
+            for class in 0..CLASSES {
+                let (bottom, top) = (*Area::hints(area, 0).add(class), *Area::hints(area, 1).add(class));
+                let top = (words - 1).wrapping_sub(top as usize);
+                sound &= !((*area).low..(*area).high).contains(&(bottom as usize));
+                sound &= !((*area).low..(*area).high).contains(&top);
+            }
             for fence in [(*area).groups.sub(1), (*area).groups.add(words)] {
                 sound &= (*fence).heads == usize::MAX && (*fence).scan | (*fence).marks == 0;
             }
@@ -215,7 +207,7 @@ impl KnTraced {
             }
             stats.finalisers = (*heap).finalisers;
             stats.freed = Self::freed(heap);
-            stats.since_collection = (*heap).since;
+            stats.since_collection = if (*heap).config.threshold == 0 { 0 } else { (*heap).since };
             stats.collections = (*heap).collections;
             stats.scopes = (*heap).scopes as usize;
             stats.granule = 1 << (*heap).area.shift;
@@ -291,21 +283,14 @@ impl KnTraced {
         found
     }
 
-    /// Why an allocation fails: told to the program.
+    /// Finds out why an allocation fails.
     ///
     /// # Safety
     /// `heap` is live and nobody else uses it.
-    #[inline(never)]
-    pub(super) unsafe fn tell_short(heap: *mut KnTraced, request: usize, flags: u32) {
+    pub(super) unsafe fn survey_short(heap: *mut KnTraced, short: &mut KnTracedShort) {
         // SAFETY: the caller's word.
-        unsafe {
-            let Some(tell) = (*heap).config.on_short else { return };
-            let mut short =
-                KnTracedShort { request, free: 0, largest: 0, flags, pin_count: 0, pins: [NOBODY; KN_TRACED_PINS] };
-            (short.free, short.largest) = Self::survey_pins(heap, &mut short.pins);
-            short.pin_count = short.pins.iter().filter(|pin| pin.harm != 0).count() as u32;
-            tell((*heap).config.context, &short);
-        }
+        unsafe { (short.free, short.largest) = Self::survey_pins(heap, &mut short.pins) };
+        short.pin_count = short.pins.iter().filter(|pin| pin.harm != 0).count() as u32;
     }
 
     /// Finds what stands between free runs, the most harmful first; the free bytes, and the largest run's.

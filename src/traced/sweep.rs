@@ -20,11 +20,11 @@
 //! group if there is any.
 
 use super::area::{Area, Group, NO_GREY};
-use super::classes::CLASSES;
 use super::heap::{KnTraced, Phase};
+use super::zero::zero;
 use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
-use crate::port::{report, Callback};
+use crate::port::Callback;
 
 /// The least groups of a slice.
 const LEAST: usize = 1;
@@ -38,7 +38,11 @@ impl KnTraced {
         // SAFETY: the caller's word.
         unsafe {
             if Callback::is_under_way(&raw const (*heap).inside) || (*heap).phase == Phase::Idle {
-                return report(KnStatus::Order, heap.cast(), c"kn_traced_collect_end: no collection is under way");
+                return Self::complain(
+                    KnStatus::Order,
+                    heap.cast(),
+                    c"kn_traced_collect_end: no collection is under way",
+                );
             }
             (*heap).inside.forget();
             (*heap).phase = Phase::Finalising;
@@ -55,7 +59,7 @@ impl KnTraced {
                 (*area).freed = 0;
                 (*area).unswept = 0;
                 (*area).swept_from = (*area).words;
-                (*area).hints = [[0; 1 + CLASSES]; 2];
+                zero((&raw mut (*area).hints).cast(), size_of_val(&(*area).hints));
                 if (*heap).config.slice == 0 {
                     Area::sweep_remainder(area);
                 } else {
@@ -76,6 +80,9 @@ impl KnTraced {
         unsafe {
             let mut word = 0;
             while word < (*area).words && (*heap).finalisers != 0 {
+                if word == (*area).low && word < (*area).high {
+                    word = (*area).high;
+                }
                 let group = &mut *(*area).groups.add(word);
                 let next = &mut *(*area).groups.add(word + 1);
                 let flagged = (group.marks & group.tails()) >> 1 | (next.marks & next.tails()) << (WORD_BITS - 1);
@@ -90,7 +97,7 @@ impl KnTraced {
                 if let Some(finalise) = (*heap).config.finalise {
                     let context = (*heap).config.context;
                     let block = Area::address(area, granule);
-                    Callback::run(&raw mut (*heap).inside, || finalise(context, block.cast()));
+                    Self::call(&raw mut (*heap).inside, &mut || finalise(context, block.cast()));
                 }
             }
         }
@@ -109,14 +116,11 @@ impl KnTraced {
             }
             for area in Self::areas(heap) {
                 let from = (*area).unswept;
-                let left = (*area).swept_from.saturating_sub(from);
-                let now = left.min(groups);
-                (*area).unswept = from + now;
-                Area::sweep(area, from, from + now);
-                if now != left {
+                Area::sweep_some(area, 0, groups);
+                if (*area).unswept < (*area).swept_from {
                     return false;
                 }
-                groups -= now;
+                groups = groups.saturating_sub((*area).unswept - from);
             }
             true
         }
@@ -124,27 +128,42 @@ impl KnTraced {
 }
 
 impl Area {
-    /// Sweeps a slice at a side of what is unswept. How many groups behind the slice have new free granules: those
-    /// of dead blocks that extend there.
+    /// Sweeps a slice at a side of what is unswept; answers as [`Area::sweep_some`].
+    ///
+    /// # Safety
+    /// As [`Area::sweep_some`].
+    pub(super) unsafe fn sweep_from(area: *mut Area, side: usize) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { Area::sweep_some(area, side, (*area).slice.max(LEAST)) }
+    }
+
+    /// Sweeps so many groups at a side of what is unswept. How many groups behind them have new free granules: those of
+    /// dead blocks that extend there.
     ///
     /// # Safety
     /// `area` is live, no collection is under way.
     #[inline(never)]
-    pub(super) unsafe fn sweep_from(area: *mut Area, side: usize) -> usize {
+    unsafe fn sweep_some(area: *mut Area, side: usize, groups: usize) -> usize {
         // SAFETY: the caller's word; the groups are some that are unswept.
         unsafe {
-            let (from, to) = ((*area).unswept, (*area).swept_from);
+            let (mut from, mut to) = ((*area).unswept, (*area).swept_from);
             if from >= to {
                 return 0;
             }
-            let groups = (*area).slice.max(LEAST).min(to - from);
             if side == 0 {
-                (*area).unswept = from + groups;
-                Area::sweep(area, from, from + groups)
+                if from >= (*area).low {
+                    from = from.max((*area).high).min(to);
+                }
+                to = from + groups.min(to - from);
+                (*area).unswept = to;
             } else {
-                (*area).swept_from = to - groups;
-                Area::sweep(area, to - groups, to)
+                if to <= (*area).high {
+                    to = to.min((*area).low).max(from);
+                }
+                from = to - groups.min(to - from);
+                (*area).swept_from = from;
             }
+            Area::sweep(area, from, to)
         }
     }
 
@@ -155,27 +174,39 @@ impl Area {
     pub(super) unsafe fn sweep_remainder(area: *mut Area) {
         // SAFETY: the caller's word.
         unsafe {
-            Area::sweep(area, (*area).unswept, (*area).swept_from);
+            Area::sweep_some(area, 0, usize::MAX);
             (*area).unswept = 0;
             (*area).swept_from = 0;
         }
     }
 
     /// Frees what is dead in the groups from `from` to before `to`, and takes the marks away; answers as
-    /// [`Area::sweep_from`].
+    /// [`Area::sweep_some`].
     ///
     /// # Safety
     /// `area` is live, its marks tell what is alive, the groups are in it and unswept until now.
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn sweep(area: *mut Area, from: usize, to: usize) -> usize {
         // SAFETY: the caller's word; tails end before the fence.
         unsafe {
-            let mut group = (*area).groups.add(from);
-            let end = (*area).groups.add(to);
+            let groups = (*area).groups;
+            let mut group = groups.add(from);
+            let end = groups.add(to);
+            // Where those that nobody looks at begin, if they lie ahead.
+            let (low, high) = ((*area).low, (*area).high);
+            let mut stop = if from < low && low < high && low < to { groups.add(low) } else { end };
             // Whether the block that reaches into the group is dead.
             let mut carry = 0;
             let mut freed = 0;
-            while group != end {
+            loop {
+                if group == stop {
+                    if group == end {
+                        break;
+                    }
+                    stop = end;
+                    group = groups.add(high.min(to));
+                    continue;
+                }
                 let Group { heads, scan, marks } = group.read();
                 let dead = heads & !marks;
                 let tails = scan & !heads;
@@ -193,28 +224,14 @@ impl Area {
                 group = group.add(1);
             }
             (*area).freed += freed;
-            if carry == 0 {
+            // Tails that the next group begins with have their head before it.
+            if carry == 0 || (*groups.add(to)).tails() & 1 == 0 {
                 return 0;
             }
-            Area::sweep_beyond(area, to)
-        }
-    }
-
-    /// Frees the tails that the group begins with, whose head was in the slice before: in how many groups.
-    ///
-    /// # Safety
-    /// As [`Area::sweep`].
-    #[inline(never)]
-    unsafe fn sweep_beyond(area: *mut Area, from: usize) -> usize {
-        // SAFETY: the caller's word: the run ends at the fence.
-        unsafe {
-            let start = from * WORD_BITS;
-            if (*(*area).groups.add(from)).tails() & 1 == 0 {
-                return 0;
-            }
-            let end = Area::end(area, start);
-            Area::release(area, start, end);
-            end.div_ceil(WORD_BITS) - from
+            let start = to * WORD_BITS;
+            let beyond = Area::end(area, start);
+            Area::release(area, start, beyond);
+            beyond.div_ceil(WORD_BITS) - to
         }
     }
 }

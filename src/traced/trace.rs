@@ -95,7 +95,8 @@ mod thumb {
     use crate::traced::mark::REMAINDER;
     use core::mem::offset_of;
 
-    const _: () = assert!(offset_of!(KnTraced, area) == 0 && REMAINDER == 7);
+    const _: () = assert!(REMAINDER == 7);
+    const AREA: usize = offset_of!(KnTraced, area);
 
     /// Looks at words and into all that they lead to.
     ///
@@ -103,19 +104,34 @@ mod thumb {
     /// A heap of one area without interior pointers and trace function is being marked; the words are valid.
     pub unsafe fn trace_in_one(heap: *mut KnTraced, from: *const Word, to: *const Word) {
         // SAFETY: the caller's word. The loop takes two words at a time, up to a multiple of 8; the words before
-        // and behind are looked at one by one.
+        // and behind get one beside them that is no address.
         unsafe {
             let (mut from, mut to) = (from, to);
-            if from != to && from.addr() % 8 != 0 {
-                KnTraced::look_everywhere(heap, from.read().addr());
+            if from.addr() % 8 != 0 && from != to {
+                trace_one(heap, from.read());
                 from = from.add(1);
             }
-            if from != to && to.addr() % 8 != 0 {
+            if to.addr() % 8 != 0 && from != to {
                 to = to.sub(1);
-                KnTraced::look_everywhere(heap, to.read().addr());
+                trace_one(heap, to.read());
             }
             trace_pairs(heap, from, to);
         }
+    }
+
+    /// Two words where the loop wants them.
+    #[repr(align(8))]
+    struct Pair([Word; 2]);
+
+    /// Looks at a word, and into all that it leads to.
+    ///
+    /// # Safety
+    /// As [`trace_in_one`].
+    #[inline(never)]
+    unsafe fn trace_one(heap: *mut KnTraced, word: Word) {
+        let Pair(pair) = &Pair([word, core::ptr::null()]);
+        // SAFETY: the caller's word.
+        unsafe { trace_pairs(heap, pair.as_ptr(), pair.as_ptr().add(2)) }
     }
 
     /// What an entry of the stack says to look at: the start in the lower half, the end in the upper one.
@@ -267,10 +283,10 @@ mod thumb {
             stack = const offset_of!(KnTraced, stack),
             stack_bytes = const STACK * 4,
             waiting = const offset_of!(KnTraced, waiting),
-            base = const offset_of!(Area, base),
-            count = const offset_of!(Area, count),
-            shift = const offset_of!(Area, shift),
-            groups = const offset_of!(Area, groups),
+            base = const AREA + offset_of!(Area, base),
+            count = const AREA + offset_of!(Area, count),
+            shift = const AREA + offset_of!(Area, shift),
+            groups = const AREA + offset_of!(Area, groups),
             part = sym part,
             remember = sym remember,
         )
