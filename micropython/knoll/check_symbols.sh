@@ -17,7 +17,7 @@ for name in $defined; do
 done
 if [ -n "$unknown" ]; then
   echo "knoll: this version of MicroPython has in py/gc.c what Knoll does not replace:$unknown" >&2
-  echo "knoll: such a call would reach a heap that does not exist. Add it to gc_swap.c and to KNOLL_GC in micropython.mk." >&2
+  echo "knoll: such a call would reach a heap that does not exist. Add it to gc_swap.c and to replaced.txt." >&2
   exit 1
 fi
 if [ -z "$found" ]; then

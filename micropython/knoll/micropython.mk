@@ -6,31 +6,36 @@
 # KNOLL_MODULE    0: the heap alone, without the Python module [1]
 # KNOLL_ARENA     0: the module without Arena [1]
 # KNOLL_COUNTED   0: the module without Counted [1]
+# KNOLL_NO_SCAN_BUFFERS  1: no bytes, bytearray or array of small numbers is ever looked into; gc_place.h says what such
+#                 a firmware must not do [0]
 # KNOLL_SLICE     granules that one step of the sweep looks at; 0: a collection sweeps everything at its end [0]
 #
-# Nothing of MicroPython is patched. --wrap redirects the calls; py/gc.c is compiled and then dropped by
-# --gc-sections. A MicroPython version whose py/gc.c has a function that is not in KNOLL_GC does not link.
+# Nothing of MicroPython is patched. --wrap redirects the calls, a few files are compiled with a header of ours; py/gc.c is compiled and then dropped by
+# --gc-sections. A MicroPython version whose py/gc.c has a function that is not in replaced.txt is not built.
 
 comma := ,
 KNOLL_DIR := $(USERMOD_DIR)
 KNOLL_ROOT := $(abspath $(KNOLL_DIR)/../..)
 KNOLL_MODULE ?= 1
 KNOLL_SLICE ?= 0
+KNOLL_NO_SCAN_BUFFERS ?= 0
 KNOLL_ARENA ?= 1
 KNOLL_COUNTED ?= 1
 
 # ---------------------------------------------------------------- what is replaced
 
-# Every function that py/gc.c gives to others.
-KNOLL_GC := gc_init gc_lock gc_unlock gc_is_locked gc_collect_start gc_collect_root gc_collect_end gc_sweep_all
-KNOLL_GC += gc_alloc gc_free gc_nbytes gc_realloc gc_info gc_dump_info gc_dump_alloc_table
-# With MICROPY_GC_SPLIT_HEAP there is one more.
-KNOLL_GC += gc_add
+knoll_listed = $(shell sed -n 's|^$(1) ||p' $(KNOLL_DIR)/replaced.txt)
+KNOLL_GC := $(call knoll_listed,collector)
+KNOLL_MALLOC := $(call knoll_listed,malloc)
 
-# What tells of lifetimes and contents (gc_place.c).
-KNOLL_PLACED := mp_map_lookup qstr_from_strn vstr_init vstr_init_len
+LDFLAGS_USERMOD += $(patsubst %,-Wl$(comma)--wrap=%,$(KNOLL_GC) $(KNOLL_MALLOC))
 
-LDFLAGS_USERMOD += $(patsubst %,-Wl$(comma)--wrap=%,$(KNOLL_GC) $(KNOLL_PLACED))
+# Files that tell of contents and lifetimes. `private`: what they need to be built first is built as it was.
+define knoll_placed
+$(patsubst %.c,$(BUILD)/%.o,$(call knoll_listed,$(1))): $(KNOLL_DIR)/replaced.txt
+$(patsubst %.c,$(BUILD)/%.o,$(call knoll_listed,$(1))): private CFLAGS += -DKNOLL_$(1) -include $(KNOLL_DIR)/gc_place.h
+endef
+$(foreach kind,STR NAME TABLE $(if $(filter 0,$(KNOLL_NO_SCAN_BUFFERS)),,VSTR ARRAY),$(eval $(call knoll_placed,$(kind))))
 
 # ---------------------------------------------------------------- the library
 
@@ -50,13 +55,14 @@ ifeq ($(wildcard $(KNOLL_LIBRARY)),)
 $(error Knoll's library is not at $(KNOLL_LIBRARY); `cargo xtask dist --target $(KNOLL_TARGET)` makes it)
 endif
 
-CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE) -DKNOLL_ARENA=$(KNOLL_ARENA) -DKNOLL_COUNTED=$(KNOLL_COUNTED)
+CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE)
+CFLAGS_USERMOD += -DKNOLL_ARENA=$(KNOLL_ARENA) -DKNOLL_COUNTED=$(KNOLL_COUNTED) -DKNOLL_NO_SCAN_BUFFERS=$(KNOLL_NO_SCAN_BUFFERS)
 # Some ports name LDFLAGS before the objects: without -u nothing would be wanted yet when the library is read.
 LDFLAGS_USERMOD += -Wl,-u,kn_traced_create $(KNOLL_LIBRARY)
 
 # ---------------------------------------------------------------- the sources
 
-SRC_USERMOD_LIB_C += $(KNOLL_DIR)/gc_swap.c $(KNOLL_DIR)/gc_place.c $(KNOLL_DIR)/gc_map.c
+SRC_USERMOD_LIB_C += $(KNOLL_DIR)/gc_swap.c $(KNOLL_DIR)/gc_blocks.c $(KNOLL_DIR)/gc_place.c $(KNOLL_DIR)/gc_map.c
 ifneq ($(KNOLL_MODULE),0)
 SRC_USERMOD_C += $(wildcard $(KNOLL_DIR)/module*.c)
 endif

@@ -282,13 +282,13 @@ impl Totals {
 
 // ---------------------------------------------------------------- is it Knoll?
 
-/// The functions that `micropython.mk` redirects.
+/// The functions of py/gc.c that `micropython/knoll` replaces.
 fn redirected() -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(util::root().join("micropython/knoll/micropython.mk"))?;
-    let lines = text.lines().filter_map(|line| line.strip_prefix("KNOLL_GC ")?.split_once("= "));
-    let names: Vec<String> = lines.flat_map(|(_, names)| names.split(' ').map(str::to_owned)).collect();
+    let text = std::fs::read_to_string(util::root().join("micropython/knoll/replaced.txt"))?;
+    let names: Vec<String> =
+        text.lines().filter_map(|line| line.strip_prefix("collector ")).map(str::to_owned).collect();
     if names.len() < 15 {
-        bail!("micropython.mk names {} functions in KNOLL_GC; is the pattern still right?", names.len());
+        bail!("replaced.txt names {} functions of the collector; is the pattern still right?", names.len());
     }
     Ok(names)
 }

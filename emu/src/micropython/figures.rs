@@ -3,7 +3,8 @@
 //! Guarantees
 //! - The collector's share is inclusive: everything from an entry point's first instruction to its return, finalisers
 //!   and a collection that an allocation starts included; nested entry points count once.
-//! - Stock firmware and Knoll's give the same names: `gc_alloc` is `__wrap_gc_alloc` where that takes its place.
+//! - Stock firmware and Knoll's give the same names: `gc_alloc` is `__wrap_gc_alloc` where that takes its place, and
+//!   `__wrap_m_malloc`, which does its work, too.
 //! - Only what happens between marks counts, so neither boot nor the compilation of a script does.
 //!
 //! ```text
@@ -14,7 +15,7 @@
 //! ```
 
 use super::board::{shown, Board, Ending};
-use super::firmware::Firmware;
+use super::firmware::{entry_point, Firmware};
 use crate::fault::End;
 use crate::machine::Finished;
 use crate::measure::Subject;
@@ -144,22 +145,22 @@ fn stretches(finished: &Finished) -> BTreeMap<u32, Stretch> {
         let times = found.instructions.count;
         marks.insert(*id, Stretch { times, instructions, collector, ..Stretch::default() });
     }
-    let mut calls: BTreeMap<(u32, usize), (Counts, BTreeMap<u32, Counts>)> = BTreeMap::new();
+    let mut calls: BTreeMap<(u32, &str), (Counts, BTreeMap<u32, Counts>)> = BTreeMap::new();
     for noted in finished.meter.journal.iter().flatten() {
         let Subject::Excluded(index) = noted.subject else { continue };
-        let (all, sizes) = calls.entry((noted.mark, index)).or_default();
+        let name = entry_point(&finished.excluded[index]);
+        let (all, sizes) = calls.entry((noted.mark, name)).or_default();
         all.add(noted.instructions);
-        if finished.excluded[index].ends_with("gc_alloc") {
+        if name == "gc_alloc" {
             sizes.entry(noted.arguments[0]).or_default().add(noted.instructions);
         }
     }
-    for ((mark, index), (all, sizes)) in calls {
+    for ((mark, name), (all, sizes)) in calls {
         let stretch = marks.entry(mark).or_default();
         let summary = all.summary();
         stretch.longest = stretch.longest.max(summary.worst);
         let sizes = sizes.into_iter().map(|(size, counts)| (size, counts.summary())).collect();
-        let name = finished.excluded[index].trim_start_matches("__wrap_").to_owned();
-        stretch.calls.insert(name, Calls { summary, sizes });
+        stretch.calls.insert(name.to_owned(), Calls { summary, sizes });
     }
     marks
 }

@@ -19,8 +19,8 @@ use crate::cpu::Cpu;
 use crate::image::Image;
 use crate::symbols::Symbols;
 use anyhow::{ensure, Context, Result};
-use object::read::elf::{ElfFile32, ProgramHeader};
-use object::{Object, ObjectSymbol};
+use object::read::elf::{ElfFile32, ElfSymbol32, ProgramHeader};
+use object::{Object, ObjectSymbol, SymbolKind};
 use std::ops::Range;
 use std::path::Path;
 
@@ -47,6 +47,25 @@ const ENTRY_POINTS: [&str; 14] = [
     "gc_is_locked",
     "gc_init",
 ];
+
+/// What Knoll puts in place of functions above the collector, by the collector's function whose work it does, too.
+const ABOVE: [(&str, &str); 9] = [
+    ("__wrap_m_malloc", "gc_alloc"),
+    ("__wrap_m_malloc0", "gc_alloc"),
+    ("__wrap_m_realloc", "gc_realloc"),
+    ("__wrap_m_free", "gc_free"),
+    ("knoll_malloc_str", "gc_alloc"),
+    ("knoll_malloc_vstr", "gc_alloc"),
+    ("knoll_malloc_array", "gc_alloc"),
+    ("knoll_malloc_name", "gc_alloc"),
+    ("knoll_malloc_table", "gc_alloc"),
+];
+
+/// The name of the collector's function behind one of [`Firmware::collector`].
+pub fn entry_point(name: &str) -> &str {
+    let above = ABOVE.iter().find(|(above, _)| *above == name);
+    above.map_or_else(|| name.trim_start_matches("__wrap_"), |(_, entry)| *entry)
+}
 
 /// A firmware and what the harness knows of it.
 pub struct Firmware {
@@ -102,6 +121,7 @@ impl Firmware {
         let collector: Vec<String> = ENTRY_POINTS
             .iter()
             .map(|name| if exists(&format!("__wrap_{name}")) { format!("__wrap_{name}") } else { (*name).to_owned() })
+            .chain(ABOVE.iter().map(|(name, _)| (*name).to_owned()))
             .filter(|name| exists(name))
             .collect();
         ensure!(collector.iter().any(|name| name.ends_with("gc_alloc")), "it has no function gc_alloc");
@@ -117,10 +137,22 @@ impl Firmware {
             stack: top - STACK..top,
             heap: 0..0,
             knoll_text: 0..0,
-            knoll_statics: 0..0,
+            knoll_statics: statics_of_knoll(&elf),
             symbols,
             pieces,
         };
         Ok(Firmware { image, heap, collector, is_knoll })
     }
+}
+
+/// Where the library's own variables lie. It is one object in the archive, so nobody else's are between them.
+fn statics_of_knoll(elf: &ElfFile32) -> Range<u32> {
+    let is_ours = |symbol: &ElfSymbol32| {
+        symbol.kind() == SymbolKind::Data && symbol.name().is_ok_and(|name| name.contains("5knoll"))
+    };
+    let ranges = elf.symbols().filter(is_ours).map(|symbol| {
+        let start = symbol.address() as u32;
+        start..start + symbol.size() as u32
+    });
+    ranges.reduce(|all, one| all.start.min(one.start)..all.end.max(one.end)).unwrap_or(0..0)
 }

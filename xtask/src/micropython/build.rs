@@ -115,8 +115,9 @@ const FEATURES: &[&str] = &["traced", "counted", "arena", "layout-compact"];
 
 /// Packs Knoll's archive for an interpreter on a target, and the headers beside it, into a directory.
 pub fn package(target: &str, directory: &Path) -> Result<PathBuf> {
-    let raw =
-        Library { target: Some(target), features: FEATURES, no_default_features: true, small: false }.archive()?;
+    // What is hot is in line whatever the level; a firmware has little room.
+    let small = target.contains("-none-");
+    let raw = Library { target: Some(target), features: FEATURES, no_default_features: true, small }.archive()?;
     let object = localised_object(&raw, target)?;
     let _alone = alone(directory)?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;

@@ -63,12 +63,15 @@ pub fn tests(groups: &[&str], without: &[&str]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Our own tests, in `micropython/tests/heap`.
+/// Our own tests, in `micropython/tests/heap` and, of the Python module, `micropython/tests/module`.
 pub fn own_tests() -> Result<Vec<String>> {
-    let folder = root().join("micropython/tests/heap");
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let paths = entries.flatten().map(|entry| entry.path().display().to_string());
-    let mut found: Vec<String> = paths.filter(|path| path.ends_with(".py")).collect();
+    let mut found = Vec::new();
+    for part in ["heap", "module"] {
+        let folder = root().join("micropython/tests").join(part);
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let paths = entries.flatten().map(|entry| entry.path().display().to_string());
+        found.extend(paths.filter(|path| path.ends_with(".py")));
+    }
     found.sort();
     Ok(found)
 }
