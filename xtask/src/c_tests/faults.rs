@@ -34,8 +34,11 @@ const RESIDENT: Configuration = Configuration { name: "wrapped residents", ..COU
 const WITNESS: Configuration = Configuration { name: "wrapped witness", ..COUNTED };
 /// The programs over traced memory: on a naive heap.
 const TRACED: Configuration = Configuration { name: "naive traced", ..COUNTED };
-/// A program with a fault may go round in circles.
+/// A program with a fault may go round in circles: the longest that one may take, and how many times what it takes
+/// without a fault, but for a floor.
 const LIMIT: Duration = Duration::from_secs(5);
+const TIMES: u32 = 20;
+const FLOOR: Duration = Duration::from_millis(500);
 /// One trace is enough, the one with the fewest live blocks: the reference allocator is slow.
 const TRACE: &str = "cjson-gateway";
 
@@ -149,7 +152,7 @@ fn run_part(suite: &Suite, stand: &Arc<Stand>, tally: &mut Tally) -> Result<()> 
         let by = match all_shown.iter().find(|(_, shown)| shown.caught.contains(fault)) {
             Some((name, _)) => Some(name.clone()),
             None => all_shown.keys().find_map(|name| {
-                let failed = subject(name).run(Some(fault)).is_ok_and(|ended| ended.verdict().is_err());
+                let failed = subject(name).run(Some(fault), LIMIT).is_ok_and(|ended| ended.verdict().is_err());
                 failed.then(|| name.clone())
             }),
         };
@@ -188,14 +191,16 @@ impl Subject {
     /// Runs without a fault, and then with one after the other until each test has noticed one.
     fn sharpen(&self, faults: &[String]) -> Result<(Ended, Shown)> {
         self.stand.link(&self.name, &self.directory.join(&self.name))?;
-        let right = self.run(None)?;
+        let begin = Instant::now();
+        let right = self.run(None, LIMIT)?;
+        let limit = (TIMES * begin.elapsed()).clamp(FLOOR, LIMIT);
         let mut shown = Shown::default();
         shown.tests.extend(right.report.tests.keys().map(|test| (test.clone(), None)));
         for fault in faults {
             if shown.tests.values().all(Option::is_some) {
                 break;
             }
-            let ended = self.run(Some(fault))?;
+            let ended = self.run(Some(fault), limit)?;
             if ended.verdict().is_err() {
                 shown.caught.insert(fault.clone());
             }
@@ -208,7 +213,7 @@ impl Subject {
         Ok((right, shown))
     }
 
-    fn run(&self, fault: Option<&str>) -> Result<Ended> {
+    fn run(&self, fault: Option<&str>, limit: Duration) -> Result<Ended> {
         let mut command = Command::new(self.directory.join(&self.name));
         if self.name == REPLAY {
             command.arg(&self.trace);
@@ -218,7 +223,7 @@ impl Subject {
             command.env("KNOLL_FAULT", fault);
         }
         let log = self.directory.join(format!("{}.{}.log", self.name, fault.unwrap_or("right")));
-        program::run(&mut command, &log, LIMIT)
+        program::run(&mut command, &log, limit)
     }
 }
 
