@@ -33,9 +33,10 @@ use crate::port::Callback;
 /// than a word has bits, not all may be free.
 #[inline(always)]
 fn runs(free: usize, count: usize) -> usize {
+    let count = count.min(WORD_BITS);
     let mut runs = free;
     let mut have = 1;
-    while have < count && runs != 0 {
+    while have < count {
         let step = have.min(count - have);
         runs &= runs >> step;
         have += step;
@@ -314,13 +315,10 @@ impl Area {
             }
             let mut place = *Area::hints(area, side).add(below(count)) as usize;
             let found = 'from_place: loop {
+                // The run may begin before the place. Nothing that is long enough lies there as a whole.
+                place = place.saturating_sub(count / WORD_BITS + 1);
                 // Granules right before the place that are free.
                 let mut before = 0;
-                let mut back = place;
-                while back != 0 && before == (place - back) * WORD_BITS {
-                    back -= 1;
-                    before += Area::free_at(area, back, side).leading_ones() as usize;
-                }
                 while place < words {
                     if Area::is_unswept(area, if side == 0 { place } else { words - 1 - place }) {
                         let behind = Area::sweep_from(area, side);

@@ -217,20 +217,48 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live, `granule` below `count`.
-    #[inline(never)]
+    #[inline(always)]
     pub unsafe fn end(area: *const Area, granule: Granule) -> Granule {
-        let next = granule + 1;
-        // SAFETY: `next` is at most the first granule of the fence, and the run ends there.
+        // SAFETY: `granule + 1` is at most the first granule of the fence, and the run ends there.
+        unsafe { Area::run_end(area, granule + 1, usize::MAX, usize::MAX) }
+    }
+
+    /// The first granule behind the free run that begins at `start`, or one that is not before `enough`; `start` itself:
+    /// it is not free.
+    ///
+    /// # Safety
+    /// `area` is live, `start` at most `count`.
+    #[inline(always)]
+    pub unsafe fn free_end(area: *const Area, start: Granule, enough: Granule) -> Granule {
+        // SAFETY: the caller's word; nothing of the fence is free.
+        unsafe { Area::run_end(area, start, 0, enough) }
+    }
+
+    /// The first granule from `start` on that is not like a run's: of tails, if `flip` has all bits, or of free granules,
+    /// if it has none; or one that is not before `enough`.
+    ///
+    /// # Safety
+    /// `area` is live, `start` at most `count`.
+    #[inline(never)]
+    unsafe fn run_end(area: *const Area, start: Granule, flip: usize, enough: Granule) -> Granule {
+        // SAFETY: the caller's word; the fence is like neither.
         unsafe {
-            let mut group = Self::group(area, next);
-            let mut origin = next & !(WORD_BITS - 1);
-            let mut others = !(*group).tails() & usize::MAX << (next % WORD_BITS);
-            while others == 0 {
-                group = group.add(1);
+            let mut group = Self::group(area, start);
+            let mut origin = start & !(WORD_BITS - 1);
+            let mut mask = usize::MAX << (start % WORD_BITS);
+            loop {
+                // Tails have scan without head; free granules neither.
+                let others = ((*group).heads | (*group).scan ^ flip) & mask;
+                if others != 0 {
+                    return origin + lowest(others);
+                }
                 origin += WORD_BITS;
-                others = !(*group).tails();
+                if origin >= enough {
+                    return origin;
+                }
+                mask = usize::MAX;
+                group = group.add(1);
             }
-            origin + lowest(others)
         }
     }
 

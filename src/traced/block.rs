@@ -18,6 +18,7 @@
 use core::ptr::null_mut;
 
 use super::area::{Area, Granule};
+use super::classes::CLASSES;
 use super::config::*;
 use super::heap::{KnTraced, Phase, GATE_CLOSED, GATE_SLOW, GATE_TOP};
 use super::zero::{copy, zero};
@@ -146,7 +147,7 @@ impl KnTraced {
                         group.heads = heads & !change;
                         group.scan = scan & !change;
                         if count != had {
-                            Area::lower_by_run(area, granule / WORD_BITS, place + count);
+                            Area::lower_by_run(area, granule / WORD_BITS, place + count, group.heads | group.scan);
                         }
                         return block;
                     }
@@ -277,7 +278,7 @@ impl Area {
         // SAFETY: the caller's word.
         unsafe {
             Area::change(area, start, end, 0);
-            Area::lower(area, start / WORD_BITS, (end - 1) / WORD_BITS);
+            Area::lower(area, start / WORD_BITS, (end - 1) / WORD_BITS, CLASSES);
         }
     }
 
@@ -294,27 +295,6 @@ impl Area {
             Area::use_up(area, end, new_end, 0);
             Area::change(area, end, new_end, usize::MAX);
             true
-        }
-    }
-
-    /// The first granule behind the free run that begins at `start`, or one that is not before `enough`; `start` itself:
-    /// it is not free.
-    ///
-    /// # Safety
-    /// `area` is live, `start` at most `count`.
-    #[inline(never)]
-    pub(super) unsafe fn free_end(area: *const Area, start: Granule, enough: Granule) -> Granule {
-        // SAFETY: nothing of the fence is free.
-        unsafe {
-            let mut group = Area::group(area, start);
-            let mut origin = start & !(WORD_BITS - 1);
-            let mut taken = !(*group).free() & usize::MAX << (start % WORD_BITS);
-            while taken == 0 && origin + WORD_BITS < enough {
-                group = group.add(1);
-                origin += WORD_BITS;
-                taken = !(*group).free();
-            }
-            origin + lowest(taken)
         }
     }
 }

@@ -76,17 +76,16 @@ impl Area {
         }
     }
 
-    /// Notes that there may be runs from the group `low` to the group `high`.
+    /// Notes that there may be runs of the classes before `classes` from the group `low` to the group `high`.
     ///
     /// # Safety
     /// `area` is live; the groups are in it.
     #[inline(never)]
-    pub unsafe fn lower(area: *mut Area, low: usize, high: usize) {
-        // SAFETY: the caller's word.
-        let words = unsafe { (*area).words };
-        for (side, from_there) in [(0, low), (1, words - 1 - high)] {
-            // SAFETY: the caller's word; all classes.
-            unsafe { lower_some(Area::hints(area, side).add(CLASSES), from_there) };
+    pub unsafe fn lower(area: *mut Area, low: usize, high: usize, classes: usize) {
+        // SAFETY: the caller's word; such classes.
+        unsafe {
+            lower_some(Area::hints(area, 0).add(classes), low);
+            lower_some(Area::hints(area, 1).add(classes), (*area).words - 1 - high);
         }
     }
 
@@ -94,24 +93,20 @@ impl Area {
     ///
     /// # Safety
     /// `area` is live; it is so.
-    #[inline(never)]
-    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let taken = !(*(*area).groups.add(word)).free();
-            let above = taken >> place;
-            let before = taken << (WORD_BITS - 1 - place);
-            // It may go on in the next group, or begin in the one before; or it is long.
-            let mut classes = CLASSES;
-            if above != 0 && before != 0 {
-                classes = lowest(above) + (WORD_BITS - 1 - log2(before)) - 1;
-                if classes > EXACT {
-                    classes = CLASSES;
-                }
+    #[inline(always)]
+    pub unsafe fn lower_by_run(area: *mut Area, word: usize, place: usize, taken: usize) {
+        let above = taken >> place;
+        let before = taken << (WORD_BITS - 1 - place);
+        // It may go on in the next group, or begin in the one before; or it is long.
+        let mut classes = CLASSES;
+        if above != 0 && before != 0 {
+            classes = lowest(above) + (WORD_BITS - 1 - log2(before)) - 1;
+            if classes > EXACT {
+                classes = CLASSES;
             }
-            lower_some(Area::hints(area, 0).add(classes), word);
-            lower_some(Area::hints(area, 1).add(classes), (*area).words - 1 - word);
         }
+        // SAFETY: the caller's word.
+        unsafe { Area::lower(area, word, word, classes) }
     }
 }
 

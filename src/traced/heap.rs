@@ -20,7 +20,7 @@ use core::ptr::null_mut;
 use super::area::{Area, Areas, Granule};
 use super::config::{KnTracedConfig, KnTracedShort, CONFIG_FLAGS, KN_TRACED_INTERIOR, KN_TRACED_STRESS};
 use super::mark::Word;
-use super::zero::zero;
+use super::zero::{copy, zero};
 use crate::heap::bits::WORD_BITS;
 use crate::heap::KnStatus;
 use crate::port::{report, Callback};
@@ -141,7 +141,7 @@ impl KnTraced {
             let heap = mem.add(padding).cast::<KnTraced>();
             zero(heap.cast(), size_of::<KnTraced>());
             if !config.is_null() {
-                (&raw mut (*heap).config).copy_from_nonoverlapping(config, 1);
+                copy(config.cast(), (&raw mut (*heap).config).cast(), size_of::<KnTracedConfig>());
             }
             let config = &mut (*heap).config;
             if config.granule == 0 {
@@ -407,4 +407,6 @@ fn is_granule(bytes: u32) -> bool {
 }
 
 // A granule has room for a word that refers to another block; what is zeroed is a multiple of 8 bytes.
-const _: () = assert!(size_of::<usize>() <= 8 && WORD_BITS >= 32 && size_of::<KnTraced>() % 8 == 0);
+const _: () = assert!(
+    size_of::<usize>() <= 8 && WORD_BITS >= 32 && (size_of::<KnTraced>() | size_of::<KnTracedConfig>()) % 8 == 0
+);

@@ -109,7 +109,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::mark`].
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn look(heap: *mut KnTraced, from: *const Word, to: *const Word) -> bool {
         // SAFETY: the caller's word; without a function of its own the heap is a plain one.
         unsafe {
@@ -141,11 +141,11 @@ impl KnTraced {
                 (*heap).waiting -= 1;
                 let next = (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read();
                 if let Some(trace) = (*heap).config.trace {
-                    let bytes = Self::block_end(heap, next).addr() - next.addr();
+                    let bytes = Area::block_end(Self::area_of(heap, next), next).addr() - next.addr();
                     let context = (*heap).config.context;
                     Self::call(&raw mut (*heap).inside, &mut || trace(context, next.cast(), bytes));
                 } else {
-                    let (start, behind) = Self::part(heap, next);
+                    let (start, behind) = Self::part(heap, Self::area_of(heap, next), next);
                     (at, end) = (start.cast(), behind.cast());
                 }
             }
@@ -218,19 +218,20 @@ impl KnTraced {
     /// The words that an entry of the stack, which was taken off, says to look at now; a remainder is put back.
     ///
     /// # Safety
-    /// As [`KnTraced::mark`]; `entry` was on the stack.
-    pub(super) unsafe fn part(heap: *mut KnTraced, entry: *mut u8) -> (*mut u8, *mut u8) {
+    /// As [`KnTraced::mark`]; `entry` was on the stack, and is of the area.
+    #[inline(always)]
+    pub(super) unsafe fn part(heap: *mut KnTraced, area: *mut Area, entry: *mut u8) -> (*mut u8, *mut u8) {
         // SAFETY: below a remainder lies its end.
         unsafe {
             let tag = entry.addr() & REMAINDER;
             let start = entry.wrapping_sub(tag);
             let mut end = match tag {
-                0 => Self::block_end(heap, start),
+                0 => Area::block_end(area, start),
                 REMAINDER => {
                     (*heap).waiting -= 1;
                     (&raw mut (*heap).stack).cast::<*mut u8>().add((*heap).waiting).read()
                 }
-                known => start.wrapping_add(known << Area::shift(Self::area_of(heap, start))),
+                known => start.wrapping_add(known << Area::shift(area)),
             };
             if end.addr() - start.addr() > PART && (*heap).waiting + 2 <= STACK {
                 Self::wait(heap, end);
@@ -238,19 +239,6 @@ impl KnTraced {
                 Self::wait(heap, end.wrapping_add(REMAINDER));
             }
             (start, end)
-        }
-    }
-
-    /// Where a block ends.
-    ///
-    /// # Safety
-    /// One starts there.
-    unsafe fn block_end(heap: *mut KnTraced, start: *mut u8) -> *mut u8 {
-        // SAFETY: the caller's word.
-        unsafe {
-            let area = Self::area_of(heap, start);
-            let granule = (start.addr() - (*area).base.addr()) >> Area::shift(area);
-            Area::address(area, Area::end(area, granule))
         }
     }
 
@@ -311,6 +299,19 @@ impl KnTraced {
 }
 
 impl Area {
+    /// Where a block ends.
+    ///
+    /// # Safety
+    /// `area` is live, one starts there.
+    #[inline(always)]
+    unsafe fn block_end(area: *mut Area, start: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let granule = (start.addr() - (*area).base.addr()) >> Area::shift(area);
+            Area::address(area, Area::end(area, granule))
+        }
+    }
+
     /// Lets the bits remember that a block is still to be looked into.
     ///
     /// # Safety

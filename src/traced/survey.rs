@@ -63,13 +63,11 @@ impl Area {
                 let group = &*Area::group(area, start);
                 let bit = start % WORD_BITS;
                 let used = group.heads >> bit & 1 != 0;
-                let end = if used {
-                    Area::end(area, start)
-                } else if group.scan >> bit & 1 != 0 {
+                let end = if used { Area::end(area, start) } else { Area::free_end(area, start, count) };
+                // A part of a block without a head is no run.
+                if end == start {
                     return Err(KnStatus::Corrupt);
-                } else {
-                    Area::free_end(area, start, count)
-                };
+                }
                 if end > count {
                     return Err(KnStatus::Corrupt);
                 }

@@ -75,6 +75,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::collect_end`].
+    #[inline(never)]
     unsafe fn finalise(heap: *mut KnTraced, area: *mut Area) {
         // SAFETY: the caller's word; a finaliser may change any bits, so they are read again after each.
         unsafe {
@@ -147,20 +148,18 @@ impl Area {
         // SAFETY: the caller's word; the groups are some that are unswept.
         unsafe {
             let (mut from, mut to) = ((*area).unswept, (*area).swept_from);
-            if from >= to {
+            let all = to.saturating_sub(from);
+            if all == 0 {
                 return 0;
             }
+            let groups = groups.min(all);
             if side == 0 {
-                if from >= (*area).low {
-                    from = from.max((*area).high).min(to);
-                }
-                to = from + groups.min(to - from);
+                let end = from + groups;
+                // What nobody looks at is swept at once.
+                to = if end < (*area).low { end } else { end.max((*area).high).min(to) };
                 (*area).unswept = to;
             } else {
-                if to <= (*area).high {
-                    to = to.min((*area).low).max(from);
-                }
-                from = to - groups.min(to - from);
+                from = to - groups;
                 (*area).swept_from = from;
             }
             Area::sweep(area, from, to)
@@ -193,8 +192,8 @@ impl Area {
             let mut group = groups.add(from);
             let end = groups.add(to);
             // Where those that nobody looks at begin, if they lie ahead.
-            let (low, high) = ((*area).low, (*area).high);
-            let mut stop = if from < low && low < high && low < to { groups.add(low) } else { end };
+            let (low, high) = ((*area).low, (*area).high.min(to));
+            let mut stop = if from < low && low < high { groups.add(low) } else { end };
             // Whether the block that reaches into the group is dead.
             let mut carry = 0;
             let mut freed = 0;
@@ -204,7 +203,7 @@ impl Area {
                         break;
                     }
                     stop = end;
-                    group = groups.add(high.min(to));
+                    group = groups.add(high);
                     continue;
                 }
                 let Group { heads, scan, marks } = group.read();

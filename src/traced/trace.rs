@@ -76,7 +76,7 @@ mod portable {
                 }
                 (*heap).waiting -= 1;
                 let next = bottom.add((*heap).waiting).read();
-                let (start, behind) = KnTraced::part(heap, next);
+                let (start, behind) = KnTraced::part(heap, area, next);
                 at = start.cast();
                 end = behind.cast();
             }
@@ -140,7 +140,7 @@ mod thumb {
     /// As [`KnTraced::part`].
     unsafe extern "C" fn part(heap: *mut KnTraced, entry: *mut u8) -> u64 {
         // SAFETY: the caller's word. Addresses alone: the loop below is not Rust.
-        let (start, end) = unsafe { KnTraced::part(heap, entry) };
+        let (start, end) = unsafe { KnTraced::part(heap, &raw mut (*heap).area, entry) };
         start.addr() as u64 | (end.addr() as u64) << 32
     }
 

@@ -111,8 +111,8 @@ pub(super) unsafe fn zero(at: *mut u8, bytes: usize) -> *mut u8 {
 /// Copies granules.
 ///
 /// # Safety
-/// `from` is valid for a read and `to` for a write of `bytes` bytes; they do not overlap; all are multiples of 8, and
-/// `bytes` is not 0.
+/// `from` is valid for a read and `to` for a write of `bytes` bytes; they do not overlap; both are
+/// multiples of a word, and `bytes` of 8, and not 0.
 #[inline(always)]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
     #[cfg(all(target_arch = "arm", knoll_cortex_m, not(knoll_no_clz)))]
