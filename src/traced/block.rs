@@ -139,9 +139,10 @@ impl KnTraced {
                 // The bit behind the first granule tells of a finaliser.
                 let plain = group.marks >> place & 2 == 0;
                 // The block's granules; what changes is from the fewer to the more of these and those wanted.
-                let had = lowest(!(scan & !heads) >> place >> 1) + 1;
+                let behind = !(scan & !heads) >> place >> 1;
+                let had = lowest(behind) + 1;
                 let (less, more) = (had.min(count), had.max(count));
-                if plain && heads >> place & 1 != 0 && place + more < WORD_BITS {
+                if plain && heads >> place & 1 != 0 && behind != 0 && place + more < WORD_BITS {
                     let change = ((1 << (more - less)) - 1) << (place + less);
                     if count <= had {
                         group.heads = heads & !change;
