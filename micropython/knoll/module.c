@@ -8,7 +8,8 @@
  *   who_holds(object)                               holders and paths           module_holders.c
  *   Arena(size)  Counted(size)                      memory with other ends      module_arena.c, module_counted.c
  *   info() witness() dump() check()                 numbers, JSON, a map        here
- *   step(granules) threshold(bytes) buffer(size)    the collector's work        here
+ *   step(granules) threshold(bytes)                 the collector's work        here
+ *   buffer(size) no_scan(buffer)                    what it need not look into  here
  *
  * - Wrong arguments: TypeError or ValueError; no memory: MemoryError; the heap is as it was before.
  * - info, witness and dump read the heap and change nothing but by the memory of their answer; dump needs none.
@@ -20,6 +21,7 @@
 #include "py/gc.h"
 #include "py/mphal.h"
 #include "py/objarray.h"
+#include "py/objstr.h"
 
 #include <string.h>
 
@@ -146,14 +148,16 @@ static mp_obj_t knoll_step(mp_obj_t granules_in) {
 static MP_DEFINE_CONST_FUN_OBJ_1(knoll_step_obj, knoll_step);
 
 /*
- * threshold() tells the bytes allocated after which a collection comes by itself, or -1; threshold(bytes) sets it;
- * 0 or less: none. It is gc.threshold() under a name that says it in bytes on every port.
+ * threshold() tells the bytes allocated after which a collection comes by itself, or -1; threshold(bytes) sets it, in
+ * whole granules, rounded up; 0 or less: none. It is gc.threshold() under a name that says it in bytes on every port.
  */
 static mp_obj_t knoll_threshold(size_t count, const mp_obj_t *args) {
     #if MICROPY_GC_ALLOC_THRESHOLD
     if (count == 1) {
         mp_int_t bytes = mp_obj_get_int(args[0]);
-        MP_STATE_MEM(gc_alloc_threshold) = bytes <= 0 ? (size_t)-1 : (size_t)bytes / MICROPY_BYTES_PER_GC_BLOCK;
+        // 0 granules would be a collection at each allocation.
+        MP_STATE_MEM(gc_alloc_threshold) = bytes <= 0 ? (size_t)-1
+            : ((size_t)bytes + MICROPY_BYTES_PER_GC_BLOCK - 1) / MICROPY_BYTES_PER_GC_BLOCK;
     }
     if (MP_STATE_MEM(gc_alloc_threshold) != (size_t)-1) {
         return mp_obj_new_int_from_uint(MP_STATE_MEM(gc_alloc_threshold) * MICROPY_BYTES_PER_GC_BLOCK);
@@ -181,6 +185,34 @@ static mp_obj_t knoll_buffer(mp_obj_t size_in) {
     return MP_OBJ_FROM_PTR(array);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(knoll_buffer_obj, knoll_buffer);
+
+/*
+ * The bytearray, array or bytes, whose memory the collector does not look into any more, also when it grows: for what is
+ * there already, or made by something else than buffer(). Of an array whose items are objects or pointers: TypeError;
+ * what the program itself packed into the buffer as a pointer is held by it no longer. An empty one has no memory yet.
+ */
+static mp_obj_t knoll_no_scan(mp_obj_t buffer) {
+    const mp_obj_type_t *type = mp_obj_get_type(buffer);
+    const void *memory;
+    if (type == &mp_type_bytes) {
+        memory = ((const mp_obj_str_t *)MP_OBJ_TO_PTR(buffer))->data;
+    #if MICROPY_PY_BUILTINS_BYTEARRAY
+    } else if (type == &mp_type_bytearray) {
+        memory = ((const mp_obj_array_t *)MP_OBJ_TO_PTR(buffer))->items;
+    #endif
+    #if MICROPY_PY_ARRAY
+    } else if (type == &mp_type_array && !knoll_holds_pointers(MP_OBJ_TO_PTR(buffer))) {
+        memory = ((const mp_obj_array_t *)MP_OBJ_TO_PTR(buffer))->items;
+    #endif
+    } else {
+        mp_raise_TypeError(MP_ERROR_TEXT("a bytearray, bytes or an array of numbers is needed"));
+    }
+    knoll_enter();
+    kn_traced_no_scan(knoll_heap(), memory);
+    knoll_leave();
+    return buffer;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(knoll_no_scan_obj, knoll_no_scan);
 
 // ---------------------------------------------------------------- the module
 
@@ -216,6 +248,7 @@ static const mp_rom_map_elem_t knoll_globals[] = {
     { MP_ROM_QSTR(MP_QSTR_step), MP_ROM_PTR(&knoll_step_obj) },
     { MP_ROM_QSTR(MP_QSTR_threshold), MP_ROM_PTR(&knoll_threshold_obj) },
     { MP_ROM_QSTR(MP_QSTR_buffer), MP_ROM_PTR(&knoll_buffer_obj) },
+    { MP_ROM_QSTR(MP_QSTR_no_scan), MP_ROM_PTR(&knoll_no_scan_obj) },
 };
 static MP_DEFINE_CONST_DICT(knoll_globals_dict, knoll_globals);
 

@@ -5,6 +5,9 @@
  *   of how MicroPython allocates.
  * - Each function that may raise leaves the heap as consistent as it found it: scopes end, windows close, locks are
  *   given back, whatever jumps away.
+ * - The program's own code may run wherever an argument is converted (__int__), a key is looked up (__hash__, __eq__) or
+ *   memory is allocated (a collection's finalisers). So arguments are converted first; what was asked of an object's state
+ *   before such a place is asked again behind it; and no pointer into what a program can resize is kept across one.
  *
  *   module.c            the module's table, numbers, reports, steps, thresholds, buffers without scanning
  *   module_workflow.c   workflow(), lasting(), boot_done(): which side allocations go to; clearing of modules
@@ -30,6 +33,7 @@
 #include "gc_swap.h"
 #include "knoll.h"
 #include "py/obj.h"
+#include "py/objarray.h"
 #include "py/runtime.h"
 
 /* The module's own state. It holds no pointer into the heap: what must stay reachable is a registered root pointer. */
@@ -53,12 +57,14 @@ void knoll_lasting_end(struct knoll_lasting *window);
 void knoll_presize_map(mp_map_t *map, size_t entries);
 /* Forgets the modules that are not among the `count` names, in sys.modules and in their parents; returns how many. */
 size_t knoll_unimport(const mp_obj_t *names, size_t count);
-/* The names of the loaded modules into `names`, at most `room`; returns how many are loaded. */
-size_t knoll_loaded(mp_obj_t *names, size_t room);
+/* The names of the loaded modules, `*count` of them, in a block of their own; NULL: no memory. */
+mp_obj_t *knoll_loaded(size_t *count);
 bool knoll_is_among(mp_obj_t name, const mp_obj_t *names, size_t count);
 
 /* A number of bytes or of entries from Python: TypeError, and ValueError below `least` or above what can be. */
 size_t knoll_size_argument(mp_obj_t from, size_t least);
+/* Whether an array's items are objects or pointers, which hold what they refer to. */
+bool knoll_holds_pointers(const mp_obj_array_t *array);
 /* Whether the object is a block of the heap, and its head. */
 bool knoll_is_block(mp_const_obj_t object);
 

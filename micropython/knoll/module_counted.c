@@ -12,8 +12,9 @@
  *   buffer goes, all its blocks go. The blocks lie on the side of what lasts, and are never looked into.
  * - The object knows how many references are its own. When Python drops it these are given back; those that C code took
  *   by GC_ref on address() stay.
- * - No view of a buffer is ever handed out, so nobody can write to memory that was given back. unref() below the object's
- *   own references: ValueError, and nothing has changed.
+ * - No view of a buffer is ever handed out, so nobody can write to memory that was given back; indices and values are
+ *   converted, which may run the program's __int__, before it is asked whether the buffer still lives. unref() below the
+ *   object's own references: ValueError, and nothing has changed.
  *
  * Cost: as GC_newSized, GC_ref, GC_unref; 8 bytes a cell, and the object of four words.
  *
@@ -80,7 +81,11 @@ static bool add_region(size_t length) {
     if (block == NULL) {
         return false;
     }
-    // The allocation may have collected, and a finaliser may have given the last buffer back.
+    // The allocation may have collected, and a finaliser may have given the last buffer back, or made some.
+    if (pool.regions == REGIONS) {
+        gc_free(block);
+        return false;
+    }
     if (pool.heap == NULL) {
         pool.heap = kn_heap_create(block, bytes);
         if (pool.heap == NULL) {
@@ -219,11 +224,30 @@ static mp_obj_t counted_unary_op(mp_unary_op_t op, mp_obj_t self_in) {
     }
 }
 
+static mp_obj_t load_slice(mp_obj_t self_in, size_t start, size_t length) {
+    // The copy's memory first: it may take a collection, and a finaliser may release the buffer.
+    vstr_t copy;
+    vstr_init_len(&copy, length);
+    memcpy(copy.buf, living(self_in)->cell + start, length);
+    return mp_obj_new_bytes_from_vstr(&copy);
+}
+
+static void store_slice(mp_obj_t self_in, size_t start, size_t length, mp_obj_t value) {
+    mp_buffer_info_t from;
+    mp_get_buffer_raise(value, &from, MP_BUFFER_READ);
+    if (from.len != length) {
+        mp_raise_ValueError(MP_ERROR_TEXT("knoll.Counted: a slice keeps its length"));
+    }
+    // Whoever has address() may have made `value` of it.
+    memmove(living(self_in)->cell + start, from.buf, length);
+}
+
 static mp_obj_t counted_subscr(mp_obj_t self_in, mp_obj_t index, mp_obj_t value) {
     if (value == MP_OBJ_NULL) {
         return MP_OBJ_NULL; // nothing can be deleted
     }
-    knoll_counted_t *self = living(self_in);
+    // The length never changes; the cell is looked at when nothing of the program runs any more.
+    const knoll_counted_t *self = living(self_in);
     if (mp_obj_is_type(index, &mp_type_slice)) {
         mp_bound_slice_t slice;
         if (!mp_seq_get_fast_slice_indexes(self->length, index, &slice)) {
@@ -231,25 +255,20 @@ static mp_obj_t counted_subscr(mp_obj_t self_in, mp_obj_t index, mp_obj_t value)
         }
         size_t length = slice.stop > slice.start ? slice.stop - slice.start : 0;
         if (value == MP_OBJ_SENTINEL) {
-            return mp_obj_new_bytes(self->cell + slice.start, length);
+            return load_slice(self_in, slice.start, length);
         }
-        mp_buffer_info_t from;
-        mp_get_buffer_raise(value, &from, MP_BUFFER_READ);
-        if (from.len != length) {
-            mp_raise_ValueError(MP_ERROR_TEXT("knoll.Counted: a slice keeps its length"));
-        }
-        memcpy(self->cell + slice.start, from.buf, length);
+        store_slice(self_in, slice.start, length, value);
         return mp_const_none;
     }
     size_t at = mp_get_index(self->base.type, self->length, index, false);
     if (value == MP_OBJ_SENTINEL) {
-        return MP_OBJ_NEW_SMALL_INT(self->cell[at]);
+        return MP_OBJ_NEW_SMALL_INT(living(self_in)->cell[at]);
     }
     mp_int_t byte_value = mp_obj_get_int(value);
     if (byte_value < 0 || byte_value > 255) {
         mp_raise_ValueError(MP_ERROR_TEXT("a byte is 0 to 255"));
     }
-    self->cell[at] = byte_value;
+    living(self_in)->cell[at] = byte_value;
     return mp_const_none;
 }
 

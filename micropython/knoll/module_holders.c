@@ -10,6 +10,8 @@
  * - A collection goes before, so no garbage is told of. The collector is conservative: a number in the stack can look like
  *   a reference, and then the holder is told without a path.
  * - What is searched with lies on the C stack, so it works on a heap that is full, but for the answer itself.
+ * - Blocks do not say what they are. What looks like an object by its first word is believed only as far as its sizes fit
+ *   each other, and no word is followed that is not a block of the heap: a wrong guess costs a name in a path.
  *
  * The search goes upwards, breadth first, from the holder to whoever refers to it, until a word in MicroPython's root
  * pointers refers to it:
@@ -25,6 +27,7 @@
 #include "py/gc.h"
 #include "py/objfun.h"
 #include "py/objlist.h"
+#include "py/objstr.h"
 #include "py/objtuple.h"
 #include "py/objtype.h"
 
@@ -86,11 +89,34 @@ static const mp_obj_type_t *type_of(const void *block) {
             return first;
         }
     }
-    // A class of the program is a block itself, and begins with `type`.
-    if (kn_traced_size(knoll_heap(), first) >= sizeof(mp_obj_base_t) && word(first, 0) == &mp_type_type) {
+    // A class of the program is a block itself, and begins with `type`; so may a list's items.
+    if (kn_traced_size(knoll_heap(), first) >= offsetof(mp_obj_type_t, slots) && word(first, 0) == &mp_type_type
+        && ((const mp_obj_type_t *)first)->name < QSTR_TOTAL()) {
         return first;
     }
     return NULL;
+}
+
+/* Whether the word at `slot` refers to the table of the map around it, which the block has room for. */
+static bool is_table_of(const void *block, const void *map_in_block, const void *const *slot) {
+    const mp_map_t *map = map_in_block;
+    size_t room = kn_traced_size(knoll_heap(), block), before = (const char *)map_in_block - (const char *)block;
+    return before + sizeof(mp_map_t) <= room && slot == (const void *const *)&map->table && map->used <= map->alloc
+        && map->alloc <= kn_traced_size(knoll_heap(), map->table) / sizeof(mp_map_elem_t);
+}
+
+static bool are_items_of(const void *block, const void *const *slot) {
+    const mp_obj_list_t *list = block;
+    return kn_traced_size(knoll_heap(), block) >= sizeof(*list) && slot == (const void *const *)&list->items
+        && list->len <= list->alloc && list->alloc <= kn_traced_size(knoll_heap(), list->items) / sizeof(mp_obj_t);
+}
+
+static bool is_dict(const mp_obj_type_t *type) {
+    #if MICROPY_PY_COLLECTIONS_ORDEREDDICT
+    return type == &mp_type_dict || type == &mp_type_ordereddict;
+    #else
+    return type == &mp_type_dict;
+    #endif
 }
 
 static bool is_instance(const mp_obj_type_t *type) {
@@ -154,14 +180,27 @@ static size_t search_up(struct search *search) {
 /* What the pointer that is followed next is a part of. */
 enum style { PART, NAMES, ATTRIBUTES, KEYS, ITEMS };
 
+/* Whether a word can be printed as a key, whatever it is: a name, a number, or a str that lies in the heap. */
+static bool is_plain_key(mp_const_obj_t key) {
+    if (!mp_obj_is_obj(key)) {
+        return mp_obj_is_small_int(key) || (mp_obj_is_qstr(key) && MP_OBJ_QSTR_VALUE(key) < QSTR_TOTAL());
+    }
+    const mp_obj_str_t *str = MP_OBJ_TO_PTR(key);
+    return kn_traced_size(knoll_heap(), str) >= sizeof(*str) && str->base.type == &mp_type_str
+        && str->len < kn_traced_size(knoll_heap(), str->data);
+}
+
 static void print_key(const mp_print_t *print, enum style style, const struct node *node) {
     size_t at = node->slot - (const void *const *)node->block;
     if (style == ITEMS) {
         mp_printf(print, "[%u]", (unsigned)at);
         return;
     }
-    mp_obj_t key = ((const mp_obj_t *)node->block)[at & ~(size_t)1];
-    if (!mp_obj_is_str(key) && !mp_obj_is_small_int(key)) {
+    // Printing allocates, and a finaliser may have shortened the table since it was searched.
+    size_t key_at = at & ~(size_t)1;
+    bool there = key_at < kn_traced_size(knoll_heap(), node->block) / sizeof(mp_obj_t);
+    mp_obj_t key = there ? ((const mp_obj_t *)node->block)[key_at] : MP_OBJ_NULL;
+    if (!there || !is_plain_key(key)) {
         mp_print_str(print, "[...]");
     } else if (style == KEYS) {
         mp_print_str(print, "[");
@@ -183,19 +222,16 @@ static enum style print_step(const mp_print_t *print, enum style style, const st
     if (style != PART) {
         print_key(print, style, node);
         return PART;
-    } else if (type == &mp_type_list) {
+    } else if (type == &mp_type_list && are_items_of(node->block, node->slot)) {
         return ITEMS;
-    } else if (type == &mp_type_dict) {
+    } else if (is_dict(type) && is_table_of(node->block, &((const mp_obj_dict_t *)node->block)->map, node->slot)) {
         return KEYS;
-    #if MICROPY_PY_COLLECTIONS_ORDEREDDICT
-    } else if (type == &mp_type_ordereddict) {
-        return KEYS;
-    #endif
     } else if (type == &mp_type_tuple) {
         mp_printf(print, "[%u]", (unsigned)(at - offsetof(mp_obj_tuple_t, items) / sizeof(void *)));
     } else if (type == &mp_type_fun_bc) {
         mp_printf(print, "()");
-    } else if (is_instance(type) && node->slot == (const void *const *)&((const mp_obj_instance_t *)node->block)->members.table) {
+    } else if (is_instance(type)
+        && is_table_of(node->block, &((const mp_obj_instance_t *)node->block)->members, node->slot)) {
         return ATTRIBUTES;
     } else if (type != &mp_type_module && type != &mp_type_type) {
         mp_printf(print, "+%u", (unsigned)(at * sizeof(void *)));

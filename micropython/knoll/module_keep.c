@@ -12,7 +12,8 @@
  * - Deep: what a container refers to is kept by the same rule. One object that is reached twice is copied once, and
  *   rings stay rings.
  * - All or nothing: everything is looked at before anything is copied. After a TypeError nothing was allocated that
- *   lasts; after a MemoryError what was copied is garbage.
+ *   lasts; after a MemoryError what was copied is garbage. So it is when a container or a buffer changes while it is
+ *   copied, by a key's own __hash__ or __eq__ or a finaliser: RuntimeError.
  *
  * Two passes over a table from object to copy:
  *
@@ -39,6 +40,11 @@ typedef struct {
     mp_obj_base_t base;
     mp_set_t set;
 } set_t;
+
+/* Type codes whose items are objects or pointers, which the collector must find. */
+bool knoll_holds_pointers(const mp_obj_array_t *array) {
+    return array->typecode == 'O' || array->typecode == 'P' || array->typecode == 'S';
+}
 
 enum kind { AS_IT_IS, LEAF, TUPLE, LIST, DICT, SET, FROZENSET };
 
@@ -87,9 +93,8 @@ static enum kind kind_of(mp_obj_t object) {
     #endif
     #if MICROPY_PY_ARRAY
     } else if (type == &mp_type_array) {
-        // Three type codes hold pointers, which nobody looks into: such an array is no leaf.
-        int typecode = ((const mp_obj_array_t *)MP_OBJ_TO_PTR(object))->typecode;
-        return typecode == 'O' || typecode == 'P' || typecode == 'S' ? AS_IT_IS : LEAF;
+        // What it would refer to is not copied with it.
+        return knoll_holds_pointers(MP_OBJ_TO_PTR(object)) ? AS_IT_IS : LEAF;
     #endif
     } else if (is_namedtuple(type) && !is_transient(type)) {
         return TUPLE;
@@ -135,13 +140,39 @@ static bool leaf_is_transient(mp_obj_t object) {
 
 static bool find(mp_map_t *table, mp_obj_t object);
 
-static bool find_all(mp_map_t *table, const mp_obj_t *items, size_t count) {
+/*
+ * Looks at all that a container refers to; returns whether any of it needs a copy. The table grows by allocations, so a
+ * finaliser may change the container: each step looks where its items are now.
+ */
+static bool find_inside(mp_map_t *table, enum kind kind, mp_obj_t object) {
     bool copy = false;
-    for (size_t i = 0; i < count; i++) {
-        // An empty place of a hash table is neither an object nor a reason.
-        if (items[i] != MP_OBJ_NULL && items[i] != MP_OBJ_SENTINEL && find(table, items[i])) {
-            copy = true;
+    if (kind == TUPLE) {
+        const mp_obj_tuple_t *tuple = MP_OBJ_TO_PTR(object);
+        for (size_t i = 0; i < tuple->len; i++) {
+            copy |= find(table, tuple->items[i]);
         }
+    } else if (kind == LIST) {
+        const mp_obj_list_t *list = MP_OBJ_TO_PTR(object);
+        for (size_t i = 0; i < list->len; i++) {
+            copy |= find(table, list->items[i]);
+        }
+    } else if (kind == DICT) {
+        const mp_map_t *map = mp_obj_dict_get_map(object);
+        for (size_t i = 0; i < map->alloc; i++) {
+            if (mp_map_slot_is_filled(map, i)) {
+                mp_map_elem_t entry = map->table[i];
+                copy |= find(table, entry.key);
+                copy |= find(table, entry.value);
+            }
+        }
+    } else {
+        const set_t *set = MP_OBJ_TO_PTR(object);
+        for (size_t i = 0; i < set->set.alloc; i++) {
+            if (mp_set_slot_is_filled(&set->set, i)) {
+                copy |= find(table, set->set.table[i]);
+            }
+        }
+        copy |= is_transient(set->set.table);
     }
     return copy;
 }
@@ -176,35 +207,17 @@ static bool find(mp_map_t *table, mp_obj_t object) {
         // What can be changed is copied; of the rest it is not known before all in it is.
         copy = is_changeable(object) || is_transient(MP_OBJ_TO_PTR(object));
         mp_map_lookup(table, number, MP_MAP_LOOKUP_ADD_IF_NOT_FOUND)->value = mp_const_none;
-        size_t count;
-        mp_obj_t *items;
-        bool inside = false;
-        if (kind == TUPLE) {
-            mp_obj_tuple_t *tuple = MP_OBJ_TO_PTR(object);
-            inside = find_all(table, tuple->items, tuple->len);
-        } else if (kind == LIST) {
-            mp_obj_get_array(object, &count, &items);
-            inside = find_all(table, items, count);
-        } else if (kind == DICT) {
-            mp_map_t *map = mp_obj_dict_get_map(object);
-            for (size_t i = 0; i < map->alloc; i++) {
-                if (mp_map_slot_is_filled(map, i)) {
-                    inside |= find(table, map->table[i].key);
-                    inside |= find(table, map->table[i].value);
-                }
-            }
-        } else {
-            set_t *set = MP_OBJ_TO_PTR(object);
-            inside = find_all(table, set->set.table, set->set.alloc);
-            copy = copy || is_transient(set->set.table);
-        }
-        copy = copy || inside;
+        copy |= find_inside(table, kind, object);
     }
     mp_map_lookup(table, number, MP_MAP_LOOKUP_ADD_IF_NOT_FOUND)->value = copy ? mp_const_none : mp_const_false;
     return copy;
 }
 
 // ---------------------------------------------------------------- second pass
+
+static NORETURN void raise_changed(void) {
+    mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("changed while it was kept"));
+}
 
 static mp_obj_t copy_leaf(mp_obj_t object) {
     const mp_obj_type_t *type = mp_obj_get_type(object);
@@ -242,11 +255,17 @@ static mp_obj_t copy_leaf(mp_obj_t object) {
     #endif
     const mp_obj_array_t *array = MP_OBJ_TO_PTR(object);
     int typecode = type == &mp_type_bytearray ? BYTEARRAY_TYPECODE : array->typecode;
-    size_t bytes = array->len * mp_binary_get_size('@', typecode, NULL);
-    mp_obj_array_t *copy = MP_OBJ_TO_PTR(mp_obj_new_bytearray(bytes, array->items));
+    // The copy's allocation may collect; `items` holds the memory that is copied from, whatever a finaliser does.
+    size_t length = array->len;
+    void *items = array->items;
+    size_t bytes = length * mp_binary_get_size('@', typecode, NULL);
+    mp_obj_array_t *copy = MP_OBJ_TO_PTR(mp_obj_new_bytearray(bytes, items));
+    if (array->items != items || array->len != length) {
+        raise_changed();
+    }
     copy->base.type = type;
     copy->typecode = array->typecode;
-    copy->len = array->len;
+    copy->len = length;
     return MP_OBJ_FROM_PTR(copy);
 }
 
@@ -288,7 +307,11 @@ static mp_obj_t copy_of(mp_map_t *table, mp_obj_t object) {
                 copy->items[i] = mp_const_none;
             }
             known->value = MP_OBJ_FROM_PTR(copy);
+            // The copy of an item may run a __hash__ that changes the list.
             for (size_t i = 0; i < copy->len; i++) {
+                if (list->len != copy->len) {
+                    raise_changed();
+                }
                 copy->items[i] = copy_of(table, list->items[i]);
             }
             break;
@@ -299,23 +322,34 @@ static mp_obj_t copy_of(mp_map_t *table, mp_obj_t object) {
             copy->base.type = mp_obj_get_type(object);
             copy->map.is_ordered = map->is_ordered;
             known->value = MP_OBJ_FROM_PTR(copy);
-            for (size_t i = 0; i < map->alloc; i++) {
+            const mp_map_elem_t *entries = map->table;
+            size_t alloc = map->alloc, used = map->used;
+            for (size_t i = 0; i < alloc; i++) {
                 if (mp_map_slot_is_filled(map, i)) {
-                    mp_obj_t key = copy_of(table, map->table[i].key);
-                    mp_obj_dict_store(known->value, key, copy_of(table, map->table[i].value));
+                    mp_map_elem_t entry = entries[i];
+                    mp_obj_t key = copy_of(table, entry.key);
+                    mp_obj_dict_store(known->value, key, copy_of(table, entry.value));
+                    if (map->table != entries || map->alloc != alloc || map->used != used) {
+                        raise_changed();
+                    }
                 }
             }
             break;
         }
         case SET:
         case FROZENSET: {
-            const set_t *set = MP_OBJ_TO_PTR(object);
+            const mp_set_t *set = &((const set_t *)MP_OBJ_TO_PTR(object))->set;
             set_t *copy = MP_OBJ_TO_PTR(mp_obj_new_set(0, NULL));
             copy->base.type = mp_obj_get_type(object);
             known->value = MP_OBJ_FROM_PTR(copy);
-            for (size_t i = 0; i < set->set.alloc; i++) {
-                if (mp_set_slot_is_filled(&set->set, i)) {
-                    mp_set_lookup(&copy->set, copy_of(table, set->set.table[i]), MP_MAP_LOOKUP_ADD_IF_NOT_FOUND);
+            const mp_obj_t *entries = set->table;
+            size_t alloc = set->alloc, used = set->used;
+            for (size_t i = 0; i < alloc; i++) {
+                if (mp_set_slot_is_filled(set, i)) {
+                    mp_set_lookup(&copy->set, copy_of(table, entries[i]), MP_MAP_LOOKUP_ADD_IF_NOT_FOUND);
+                    if (set->table != entries || set->alloc != alloc || set->used != used) {
+                        raise_changed();
+                    }
                 }
             }
             break;

@@ -7,7 +7,8 @@
  * - presize_module(m, n): n names fit into m without a new table; an n that it has already changes nothing.
  * - presize_modules(n): the same for sys.modules, and the end of each workflow asserts that its table is still that one:
  *   what MICROPY_LOADED_MODULES_DICT_SIZE does when the firmware is built, at run time.
- * - The new table lies on the side of what lasts. When there is no memory the old one stays: MemoryError.
+ * - The new table lies on the side of what lasts. When there is no memory the old one stays: MemoryError. So it does when
+ *   a key's own __hash__ or __eq__ changes the module meanwhile: RuntimeError.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -28,9 +29,15 @@ void knoll_presize_map(mp_map_t *map, size_t entries) {
     mp_map_init(&larger, entries);
     knoll_lasting_end(&window);
     larger.is_ordered = map->is_ordered;
-    for (size_t i = 0; i < map->alloc; i++) {
+    const mp_map_elem_t *table = map->table;
+    size_t alloc = map->alloc, used = map->used;
+    for (size_t i = 0; i < alloc; i++) {
         if (mp_map_slot_is_filled(map, i)) {
-            mp_map_lookup(&larger, map->table[i].key, MP_MAP_LOOKUP_ADD_IF_NOT_FOUND)->value = map->table[i].value;
+            mp_map_elem_t entry = table[i];
+            mp_map_lookup(&larger, entry.key, MP_MAP_LOOKUP_ADD_IF_NOT_FOUND)->value = entry.value;
+            if (map->table != table || map->alloc != alloc || map->used != used) {
+                mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("changed while it was presized"));
+            }
         }
     }
     m_del(mp_map_elem_t, map->table, map->alloc);
@@ -83,9 +90,11 @@ static mp_obj_t knoll_import_cost(mp_obj_t name) {
         mp_raise_TypeError(MP_ERROR_TEXT("a module's name is needed"));
     }
     qstr as_qstr = mp_obj_str_get_qstr(name);
-    size_t count = knoll_loaded(NULL, 0);
-    mp_obj_t *names = m_new(mp_obj_t, count + 1);
-    count = knoll_loaded(names, count + 1);
+    size_t count;
+    const mp_obj_t *names = knoll_loaded(&count);
+    if (names == NULL) {
+        m_malloc_fail(count * sizeof(mp_obj_t));
+    }
     size_t before = bytes_used();
     mp_import_name(as_qstr, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
     size_t after = bytes_used();

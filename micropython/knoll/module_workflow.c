@@ -7,7 +7,8 @@
  *   knoll.boot_done()           from here on everything is transient but what is kept
  *
  * - A workflow's scope ends whatever happens: by return, by an exception (which passes through), or when the object is
- *   collected because a generator that was inside never went on.
+ *   collected because a generator that was inside never went on. Nothing of the program runs at its end but finalisers
+ *   of the collection, and they find it neither open nor closed: to enter or to leave it is a RuntimeError then.
  * - At its end, in this order: modules that were imported inside leave sys.modules and their parents; a collection;
  *   what is left on the transient side is counted; the scope ends; the seed's assertion: sys.modules has not outgrown the
  *   table that presize_modules made. An exception on its way is never replaced by the assertion.
@@ -16,7 +17,8 @@
  *   left there), w.free and w.largest behind the collection.
  * - workflow(strict=True) counts only blocks of this workflow as escaped, and asserts that nothing that lasts refers to one:
  *   w.held is 0. That is what keep() and lasting() are for, and who_holds() tells where one was forgotten.
- * - Workflows nest; what is left is counted at the end of the outermost. The end of one needs no memory.
+ * - Workflows nest; what is left is counted at the end of the outermost, and under automatic() none is. The end of one
+ *   needs no memory.
  *
  * Cost: the end is a collection and a walk over the blocks that are left; strict: two walks more at the beginning.
  *
@@ -41,8 +43,8 @@ typedef struct {
     size_t free; /* bytes, behind the collection */
     size_t largest;
     bool strict;
-    bool open;
-    bool ended;
+    bool ended; /* the numbers are there */
+    enum { CLOSED, OPEN, ENDING } state;
 } knoll_workflow_t;
 
 struct knoll_state knoll_state;
@@ -144,18 +146,24 @@ static mp_map_t *loaded_map(void) {
     return &MP_STATE_VM(mp_loaded_modules_dict).map;
 }
 
-size_t knoll_loaded(mp_obj_t *names, size_t room) {
-    mp_map_t *map = loaded_map();
-    size_t count = 0;
-    for (size_t i = 0; i < map->alloc; i++) {
-        if (mp_map_slot_is_filled(map, i)) {
-            if (count < room) {
-                names[count] = map->table[i].key;
+mp_obj_t *knoll_loaded(size_t *count) {
+    const mp_map_t *map = loaded_map();
+    mp_obj_t *names;
+    size_t room;
+    do {
+        room = *count = map->used + 1;
+        names = m_new_maybe(mp_obj_t, room);
+        // The allocation may have collected, and a finaliser may have imported.
+    } while (names != NULL && map->used > room);
+    if (names != NULL) {
+        *count = 0;
+        for (size_t i = 0; i < map->alloc; i++) {
+            if (mp_map_slot_is_filled(map, i)) {
+                names[(*count)++] = map->table[i].key;
             }
-            count += 1;
         }
     }
-    return count;
+    return names;
 }
 
 bool knoll_is_among(mp_obj_t name, const mp_obj_t *names, size_t count) {
@@ -167,13 +175,21 @@ bool knoll_is_among(mp_obj_t name, const mp_obj_t *names, size_t count) {
     return false;
 }
 
-/* Removes `key` of `map` if it refers to `value`. The slot keeps no pointer, or the value would stay reachable. */
-static void remove_from(mp_map_t *map, mp_obj_t key, mp_obj_t value) {
-    mp_map_elem_t *found = mp_map_lookup(map, key, MP_MAP_LOOKUP);
-    if (found != NULL && found->value == value) {
-        found = mp_map_lookup(map, key, MP_MAP_LOOKUP_REMOVE_IF_FOUND);
-        found->value = MP_OBJ_NULL;
+/* The slot of a name, or NULL. Names are interned, so no key is asked whether it is equal. */
+static mp_map_elem_t *find_name(const mp_map_t *map, qstr name) {
+    for (size_t i = 0; i < map->alloc; i++) {
+        if (map->table[i].key == MP_OBJ_NEW_QSTR(name)) {
+            return &map->table[i];
+        }
     }
+    return NULL;
+}
+
+/* Empties a slot of a hash table as mp_map_lookup does; it keeps no pointer, or the value would stay reachable. */
+static void remove_slot(mp_map_t *map, mp_map_elem_t *slot) {
+    slot->key = MP_OBJ_SENTINEL;
+    slot->value = MP_OBJ_NULL;
+    map->used -= 1;
 }
 
 /* `a.b` of a module named `a.b`, if `a` is loaded and its table can be written. Makes no string. */
@@ -192,13 +208,14 @@ static void remove_from_parent(mp_obj_t name, mp_obj_t module) {
     if (parent == MP_QSTRnull || own == MP_QSTRnull) {
         return;
     }
-    mp_map_elem_t *found = mp_map_lookup(loaded_map(), MP_OBJ_NEW_QSTR(parent), MP_MAP_LOOKUP);
+    const mp_map_elem_t *found = find_name(loaded_map(), parent);
     if (found == NULL || !mp_obj_is_type(found->value, &mp_type_module)) {
         return;
     }
-    mp_obj_dict_t *globals = mp_obj_module_get_globals(found->value);
-    if (!globals->map.is_fixed) {
-        remove_from(&globals->map, MP_OBJ_NEW_QSTR(own), module);
+    mp_map_t *names = &mp_obj_module_get_globals(found->value)->map;
+    mp_map_elem_t *slot = names->is_fixed || names->is_ordered ? NULL : find_name(names, own);
+    if (slot != NULL && slot->value == module) {
+        remove_slot(names, slot);
     }
 }
 
@@ -213,7 +230,7 @@ MP_NOINLINE size_t knoll_unimport(const mp_obj_t *names, size_t count) {
         if (mp_obj_is_str(name)) {
             remove_from_parent(name, module);
         }
-        remove_from(map, name, module);
+        remove_slot(map, &map->table[i]);
         cleared += 1;
     }
     return cleared;
@@ -287,6 +304,7 @@ static MP_NOINLINE void look_back(knoll_workflow_t *self) {
     knoll_leave();
     self->free = stats.free;
     self->largest = stats.largest_free;
+    self->ended = true;
 }
 
 /* The blocks above the largest free run: what earlier workflows left there. */
@@ -318,69 +336,89 @@ static bool list_residents(void *context, const KnBlock *block) {
     return true;
 }
 
-/* Only at the start of the outermost scope; false: no memory. */
-static bool note_residents(knoll_workflow_t *self) {
-    struct residents residents = { NULL, 0, NULL, 0, 0 };
+/* Notes them for the start of a scope; false: no memory. */
+static bool note_residents(struct residents *residents) {
     knoll_enter();
-    kn_traced_walk(knoll_heap(), find_largest, &residents);
+    kn_traced_walk(knoll_heap(), find_largest, residents);
     knoll_leave();
-    residents.room = residents.count + 1;
-    residents.count = 0;
-    self->residents = residents.blocks = gc_alloc(residents.room * sizeof(void *), KN_NO_SCAN);
-    if (residents.blocks == NULL) {
+    residents->room = residents->count + 1;
+    residents->count = 0;
+    residents->blocks = gc_alloc(residents->room * sizeof(void *), KN_NO_SCAN);
+    if (residents->blocks == NULL) {
         return false;
     }
     knoll_enter();
-    kn_traced_walk(knoll_heap(), list_residents, &residents);
+    kn_traced_walk(knoll_heap(), list_residents, residents);
     knoll_leave();
-    self->resident_count = residents.count;
     return true;
 }
 
-static void end_scope(knoll_workflow_t *self) {
-    self->open = false;
-    self->ended = true;
-    self->before = NULL;
-    self->residents = NULL;
+static void begin_scope(void) {
+    knoll_enter();
+    kn_traced_scope_begin(knoll_heap());
+    knoll_state.workflows += 1;
+    knoll_leave();
+}
+
+static void end_scope(void) {
     knoll_enter();
     knoll_state.workflows -= 1;
     kn_traced_scope_end(knoll_heap());
     knoll_leave();
 }
 
+/* Ends the workflow's scope, unless a finaliser has done so by calling __del__ itself. */
+static void end_workflow(knoll_workflow_t *self) {
+    if (self->state != CLOSED) {
+        self->state = CLOSED;
+        self->before = NULL;
+        self->before_count = 0;
+        self->residents = NULL;
+        self->resident_count = 0;
+        end_scope();
+    }
+}
+
 static mp_obj_t workflow_enter(mp_obj_t self_in) {
     knoll_workflow_t *self = MP_OBJ_TO_PTR(self_in);
-    if (self->open) {
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("knoll.workflow: already entered"));
+    mp_obj_t *before = NULL;
+    size_t before_count = 0;
+    struct residents residents = { NULL, 0, NULL, 0, 0 };
+    bool noted = true;
+    begin_scope();
+    if (self->state == CLOSED) {
+        before = knoll_loaded(&before_count);
+        noted = before != NULL && (!self->strict || note_residents(&residents));
     }
-    knoll_enter();
-    kn_traced_scope_begin(knoll_heap());
-    knoll_state.workflows += 1;
-    knoll_leave();
-    self->open = true;
+    // Nothing is stored before all is there: an allocation may have collected, and a finaliser entered this workflow.
+    if (self->state != CLOSED) {
+        end_scope();
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("knoll.workflow: already entered"));
+    } else if (!noted) {
+        end_scope();
+        m_malloc_fail(before_count * sizeof(mp_obj_t));
+    }
+    self->state = OPEN;
     self->ended = false;
     self->cleared = self->escaped = self->escaped_bytes = self->held = 0;
-    self->resident_count = 0;
-    size_t count = knoll_loaded(NULL, 0);
-    self->before = m_new_maybe(mp_obj_t, count + 1);
-    if (self->before == NULL || (self->strict && !note_residents(self))) {
-        end_scope(self);
-        m_malloc_fail(count * sizeof(mp_obj_t));
-    }
-    self->before_count = knoll_loaded(self->before, count + 1);
+    self->before = before;
+    self->before_count = before_count;
+    self->residents = residents.blocks;
+    self->resident_count = residents.count;
     return self_in;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(workflow_enter_obj, workflow_enter);
 
 static mp_obj_t workflow_exit(size_t count, const mp_obj_t *args) {
     knoll_workflow_t *self = MP_OBJ_TO_PTR(args[0]);
-    if (!self->open) {
+    if (self->state != OPEN) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("knoll.workflow: not entered"));
     }
+    self->state = ENDING;
     self->cleared = knoll_unimport(self->before, self->before_count);
     gc_collect();
     look_back(self);
-    end_scope(self);
+    end_workflow(self);
     bool passing = count > 1 && args[1] != mp_const_none;
     if (passing) {
         return mp_const_false;
@@ -401,10 +439,7 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(workflow_exit_obj, 1, 4, workflow_exi
 
 /* Called by the collector for an object that is no longer reachable; nothing but the scope can be ended here. */
 static mp_obj_t workflow_del(mp_obj_t self_in) {
-    knoll_workflow_t *self = MP_OBJ_TO_PTR(self_in);
-    if (self->open) {
-        end_scope(self);
-    }
+    end_workflow(MP_OBJ_TO_PTR(self_in));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(workflow_del_obj, workflow_del);
@@ -461,9 +496,12 @@ static mp_obj_t knoll_workflow(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     mp_arg_parse_all(n_args, args, kw_args, MP_ARRAY_SIZE(allowed), allowed, given);
     knoll_workflow_t *self = mp_obj_malloc_with_finaliser(knoll_workflow_t, &knoll_type_workflow);
     self->strict = given[0].u_bool;
-    self->open = self->ended = false;
+    self->ended = false;
+    self->state = CLOSED;
     self->before = NULL;
+    self->before_count = 0;
     self->residents = NULL;
+    self->resident_count = 0;
     return MP_OBJ_FROM_PTR(self);
 }
 MP_DEFINE_CONST_FUN_OBJ_KW(knoll_workflow_obj, 0, knoll_workflow);

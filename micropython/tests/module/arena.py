@@ -96,6 +96,19 @@ with knoll.Arena(64) as one, knoll.Arena(64) as two:
 
 # wrong use
 arena = knoll.Arena(64)
+arena.__exit__(None, None, None)
+try:
+    with arena:
+        arena.leave()
+        raise KeyError("left before")
+except KeyError as error:
+    print(repr(error))
+# On 32 bits a view has 24 bits for the place.
+try:
+    with knoll.Arena(1 << 24):
+        print("so much memory")
+except (MemoryError, ValueError):
+    print("refused")
 for wrong in (
     lambda: knoll.Arena(),
     lambda: knoll.Arena("5"),
@@ -126,7 +139,7 @@ with arena:
         except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
             print(type(error).__name__)
 try:
-    with knoll.Arena(1 << 27):
+    with knoll.Arena(1 << 23):
         print("so much memory")
 except MemoryError:
     print("MemoryError")

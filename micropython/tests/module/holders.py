@@ -1,6 +1,7 @@
 # who_holds(): the blocks that refer to an object, and the path to it.
 import gc
 import sys
+from collections import OrderedDict, deque
 
 try:
     import knoll
@@ -73,4 +74,24 @@ try:
     knoll.who_holds()
 except TypeError:
     print("TypeError")
+# what only looks like a dict, or like an instance, by its first word: the items of a deque whose first is a class
+class Class:
+    pass
+
+
+def deceive():
+    for first in (dict, list, tuple, str, Class, type, OrderedDict, 1):
+        for length in range(1, 9):
+            text = "looked for %d" % length
+            inner = [text] + [0] * (length - 1)
+            Box.shelf = deque((first, length, inner, length), 5)
+            Box.shelf.append([first, 0, [first, 1, 2, (first, [text])], {length: (first, text)}])
+            for what in (text, inner, Box.shelf):
+                found = knoll.who_holds(what)
+                if not found or any(path is not None and type(path) is not str for _, _, path in found):
+                    print(found)
+    Box.shelf = None
+
+
+deceive()
 print(knoll.check())

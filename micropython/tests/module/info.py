@@ -1,5 +1,7 @@
 # Numbers, JSON, the map; step, threshold, buffers that are not looked into.
+import array
 import gc
+import struct
 
 try:
     import knoll
@@ -49,6 +51,10 @@ for i in range(200):
     bytearray(1000)
 print(3 <= knoll.info()["collections"] - collections <= 9)
 print(knoll.threshold(0), knoll.threshold(-1), gc.threshold())
+# in whole granules, rounded up: the least is not none, and not a collection at every allocation
+granule = knoll.info()["granule"]
+print(knoll.threshold(1) == knoll.threshold(granule) == granule, knoll.threshold(granule + 1) == 2 * granule)
+print(knoll.threshold(0))
 
 # a buffer: a bytearray, but what is in it is no reference
 buffer = knoll.buffer(100)
@@ -60,6 +66,43 @@ print(knoll.buffer(0), len(memoryview(knoll.buffer(7))))
 for i in range(50):
     buffer.extend(bytes(40))
 print(len(buffer), buffer[3])
+
+
+
+# what is there already is looked into until it is said that nothing is to be found
+def clear_stack(depth=20):
+    a = b = c = d = e = 0
+    return depth and clear_stack(depth - 1)
+
+
+def count_lists():
+    clear_stack()
+    gc.collect()
+    return knoll.info()["blocks"]
+
+
+def pack(into, count):
+    for i in range(count):
+        struct.pack_into("P", into, i * struct.calcsize("P"), id([None] * 5))
+
+
+buffer = bytearray(400)
+print(knoll.no_scan(buffer) is buffer)
+blocks = count_lists()
+pack(buffer, 50)
+print(count_lists() - blocks < 10, len(buffer))
+buffer.extend(bytes(400))
+pack(buffer, 100)
+print(count_lists() - blocks < 10, len(buffer))
+for harmless in (bytearray(), b"", b"x" * 100, array.array("H", range(50)), array.array("d")):
+    before = bytes(harmless)
+    print(type(knoll.no_scan(harmless)).__name__, bytes(harmless) == before)
+for wrong in ("text", array.array("P"), array.array("O"), memoryview(bytearray(5)), [], None, 5, bytearray):
+    try:
+        knoll.no_scan(wrong)
+        print("accepted", wrong)
+    except TypeError:
+        print("TypeError")
 
 for wrong in (
     lambda: knoll.buffer(),
