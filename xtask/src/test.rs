@@ -93,6 +93,9 @@ fn steps() -> Result<Vec<Step>> {
     };
     let mut documentation = with("doc --quiet -p libknoll --no-deps");
     documentation.env("RUSTDOCFLAGS", "-D warnings");
+    // These need the firmware that the step has built before.
+    let mut on_micropython = emu("test --quiet --release --test micropython");
+    on_micropython.env("KNOLL_MPY_FIRMWARE", target_dir().join("micropython/build/qemu-knoll/firmware.elf"));
     Ok(vec![
         Step {
             name: "format",
@@ -292,6 +295,12 @@ fn steps() -> Result<Vec<Step>> {
             lane: Lane::Artefacts,
             what: "knoll_heap.mpy: heaps and arenas as a native module, here and on the emulated Cortex-M3; no state in its archive",
             commands: vec![xtask("python-tools natmod")],
+        },
+        Step {
+            name: "micropython",
+            lane: Lane::Artefacts,
+            what: "MicroPython on Knoll's heap: a selection of its own tests, here and on the emulated Cortex-M3; knoll-emu mpy and mpy-serve",
+            commands: vec![xtask("micropython --quick"), on_micropython],
         },
         Step {
             name: "miri",
