@@ -2,7 +2,8 @@
 //!
 //! See `trace/src/naive.rs` for the faults and `trace/src/world/mod.rs` for what is required.
 
-use knoll_trace::naive::{Fault, Naive};
+use knoll_trace::faults::Fault;
+use knoll_trace::naive::Naive;
 use knoll_trace::plan::Plan;
 use knoll_trace::setup::Setup;
 use knoll_trace::tally::Tally;

@@ -7,7 +7,8 @@
 //!                                 └─ shrink: fewest          ├─ model: every block, its contents, what reaches it
 //!                                    operations that fail    └─ heap: the heap asked for
 //!                                                                ├─ core:  Knoll's
-//!                                                                └─ naive: so simple that it is right, or with a fault
+//!                                                                └─ naive: so simple that it is right, or with one of
+//!                                                                          the faults
 //! ```
 //!
 //! A [`world::World`] drives one heap as a program does that keeps its pointers in variables and in blocks. Next to it
@@ -15,6 +16,7 @@
 //! what is compared, and when, is told in [`world`].
 
 pub mod core;
+pub mod faults;
 pub mod heap;
 pub mod model;
 pub mod naive;

@@ -1,7 +1,7 @@
 //! Configurations: what a run's heap is told, by name.
 
 use crate::heap::{KN_TRACED_INTERIOR, KN_TRACED_STRESS};
-use crate::naive::Fault;
+use crate::faults::Fault;
 
 /// A piece of memory for a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
