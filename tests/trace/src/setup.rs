@@ -1,7 +1,7 @@
 //! Configurations: what a run's heap is told, by name.
 
-use crate::heap::{KN_TRACED_INTERIOR, KN_TRACED_STRESS};
 use crate::faults::Fault;
+use crate::heap::{KN_TRACED_INTERIOR, KN_TRACED_STRESS};
 
 /// A piece of memory for a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
