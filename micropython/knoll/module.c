@@ -120,17 +120,27 @@ static mp_obj_t knoll_witness(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(knoll_witness_obj, knoll_witness);
 
+/* An exception of the terminal's, as KeyboardInterrupt, waits until the heap is done with its text. */
 static size_t print_text(void *context, const char *from, size_t length) {
-    (void)context;
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) != 0) {
+        *(void **)context = nlr.ret_val;
+        return 0;
+    }
     mp_print_strn(&mp_plat_print, from, length, 0, 0, 0);
+    nlr_pop();
     return length;
 }
 
 /* Prints numbers and a map. */
 static mp_obj_t knoll_dump(void) {
+    void *raised = NULL;
     knoll_enter();
-    kn_traced_dump(knoll_heap(), print_text, NULL);
+    kn_traced_dump(knoll_heap(), print_text, &raised);
     knoll_leave();
+    if (raised != NULL) {
+        nlr_jump(raised);
+    }
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(knoll_dump_obj, knoll_dump);

@@ -135,6 +135,50 @@ drop(first.unref)
 read = collecting(lambda: first[:])
 told("read", read == "ValueError" or read == bytes(3000))
 buffers = first = None
+
+# ---- whatever the module has, in the middle of a collection: it works, or there is no memory
+lists = [[i] for i in range(200)]
+buffer = bytearray(1000)
+counted = knoll.Counted(50)
+window = knoll.lasting()
+workflow = knoll.workflow()
+
+
+def sound():
+    return all(lists[i] == [i] for i in range(200)) and len([[i] for i in range(200)]) == 200 and knoll.check()
+
+
+for act in (
+    lambda: knoll.step(100),
+    lambda: knoll.check(),
+    lambda: knoll.threshold(1),
+    lambda: knoll.boot_done(),
+    lambda: knoll.automatic(False),
+    lambda: window.__enter__(),
+    lambda: window.__exit__(),
+    lambda: knoll.no_scan(buffer),
+    lambda: counted.ref(),
+    lambda: counted[3],
+    lambda: counted[1:3],
+    lambda: workflow.__enter__(),
+    lambda: arena.enter(),
+    lambda: knoll.info(),
+    lambda: knoll.witness(),
+    lambda: knoll.who_holds(lists),
+    lambda: knoll.keep(lists),
+    lambda: knoll.buffer(50),
+    lambda: knoll.presize_modules(100),
+    lambda: knoll.import_cost("sys"),
+    lambda: gc.collect(),
+):
+    drop(act)
+    gc.collect()
+    knoll.threshold(0)
+    Disk.act = None
+    if not sound():
+        print("not sound behind", act)
+knoll.automatic(False)
+told("all")
 gc.collect()
 print(Disk.done > 5, Disk.refused > 10)
 print(knoll.check())
