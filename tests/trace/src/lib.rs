@@ -23,5 +23,6 @@ pub mod naive;
 pub mod op;
 pub mod plan;
 pub mod setup;
+mod slots;
 pub mod tally;
 pub mod world;

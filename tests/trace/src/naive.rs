@@ -10,72 +10,12 @@ use crate::heap::{
     KN_TRACED_STRESS,
 };
 use crate::setup::{Ground, Setup};
-use knoll_shadow::arena::Arena;
+use crate::slots::{Area, Block, Slot};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr;
 
 const WORD: usize = size_of::<usize>();
-
-/// A block, or what is left of one.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    granules: usize,
-    requested: usize,
-    flags: u32,
-    marked: bool,
-    dead: bool,
-}
-
-/// A granule.
-#[derive(Clone, Copy, Debug)]
-enum Slot {
-    Free,
-    Head(Block),
-    /// So many granules behind its block's first.
-    Tail(usize),
-}
-
-struct Area {
-    arena: Arena,
-    granule: usize,
-    skip: usize,
-    slots: RefCell<Vec<Slot>>,
-}
-
-impl Area {
-    fn new(ground: &Ground, otherwise: usize) -> Area {
-        let granule = if ground.granule == 0 { otherwise } else { ground.granule as usize };
-        let arena = Arena::new(ground.bytes, ground.offset);
-        let skip = (granule - arena.start().addr() % granule) % granule;
-        let count = (ground.bytes - skip) / granule;
-        Area { arena, granule, skip, slots: RefCell::new(vec![Slot::Free; count]) }
-    }
-
-    fn at(&self, slot: usize) -> *mut u8 {
-        // SAFETY: so many granules fit.
-        unsafe { self.arena.start().add(self.skip + slot * self.granule) }
-    }
-
-    fn slot(&self, at: usize) -> Option<usize> {
-        let slot = at.wrapping_sub(self.at(0).addr()) / self.granule;
-        (slot < self.slots.borrow().len()).then_some(slot)
-    }
-
-    /// The free runs, in order: their first granule and their length.
-    fn gaps(&self) -> Vec<(usize, usize)> {
-        let mut gaps: Vec<(usize, usize)> = Vec::new();
-        for (slot, what) in self.slots.borrow().iter().enumerate() {
-            if matches!(what, Slot::Free) {
-                match gaps.last_mut() {
-                    Some((first, length)) if *first + *length == slot => *length += 1,
-                    _ => gaps.push((slot, 1)),
-                }
-            }
-        }
-        gaps
-    }
-}
 
 /// The heap.
 pub struct Naive {
