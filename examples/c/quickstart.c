@@ -2,7 +2,7 @@
 #include <knoll.h>
 #include <stdio.h>
 
-static max_align_t memory[4096 / sizeof(max_align_t)];
+static double memory[4096 / sizeof(double)];
 
 static void on_error(KnStatus status, const void *where, const char *what) {
   (void)where, (void)what;

@@ -90,7 +90,7 @@ fn readme_programs() -> Result<()> {
         let source = directory.join(format!("readme-{number}.c"));
         std::fs::write(&source, text)?;
         let output = directory.join(format!("readme-{number}"));
-        let mut compile = program("gcc", ["-std=c11", "-Wall", "-Werror", "-o"]);
+        let mut compile = program("gcc", ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"]);
         util::run(compile.arg(&output).arg(&source).arg("-I").arg(&directory).arg(&archive))?;
         let printed = capture(&mut Command::new(&output))?;
         if printed != *expected {
