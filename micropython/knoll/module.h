@@ -80,8 +80,10 @@ MP_DECLARE_CONST_FUN_OBJ_1(knoll_who_holds_obj);
 extern const mp_obj_type_t knoll_type_arena;
 extern const mp_obj_type_t knoll_type_counted;
 
-/* Whether one of MicroPython's root pointers refers to the block. */
-bool knoll_is_rooted(const void *block);
+/* Whether the block is a part of the stack that MicroPython has in the heap. */
+bool knoll_is_frame(const void *block);
+/* MicroPython's root pointers, but for those that the running code has at hand at this moment. */
+const void *const *knoll_root_words(size_t *count);
 
 /* Drops what the module kept of an interpreter that has ended: all of it; the counted buffers. */
 void knoll_module_forget(void);

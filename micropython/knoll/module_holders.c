@@ -4,11 +4,12 @@
  *   >>> knoll.who_holds(key)
  *   [('dict table', 0x20001a40, "storage.cache.entries['session'][0]"), ('list', 0x20001b80, None)]
  *
- * - One tuple for each block that has a word with the object's address: what it is, where it is, and the path from a
+ * - One tuple for each word of a block that has the object's address: what the block is, where, and the path from a
  *   module, from sys.modules or from another root; None when no path was found (the stack, or a path that is longer than
  *   is looked at).
  * - A collection goes before, so no garbage is told of. The collector is conservative: a number in the stack can look like
  *   a reference, and then the holder is told without a path.
+ * - A `frame` is that of a function that runs now; it also has values of steps that are done.
  * - What is searched with lies on the C stack, so it works on a heap that is full, but for the answer itself.
  * - Blocks do not say what they are. What looks like an object by its first word is believed only as far as its sizes fit
  *   each other, and no word is followed that is not a block of the heap: a wrong guess costs a name in a path.
@@ -111,6 +112,25 @@ static bool are_items_of(const void *block, const void *const *slot) {
         && list->len <= list->alloc && list->alloc <= kn_traced_size(knoll_heap(), list->items) / sizeof(mp_obj_t);
 }
 
+/*
+ * Whether the block is the frame of a function or a generator that runs now: a part of the stack, that MicroPython has in
+ * the heap when it is large. In it are also values of steps that are done.
+ */
+bool knoll_is_frame(const void *block) {
+    size_t size = kn_traced_size(knoll_heap(), block);
+    if (size < sizeof(mp_code_state_t)) {
+        return false;
+    }
+    if (word(block, 0) == &mp_type_gen_instance) {
+        return word(block, 1) == MP_OBJ_NULL; // its pend_exc, as objgenerator.c has it
+    }
+    const mp_code_state_t *frame = block;
+    const char *top = (const char *)frame->sp;
+    return kn_traced_size(knoll_heap(), frame->fun_bc) >= sizeof(mp_obj_base_t)
+           && word(frame->fun_bc, 0) == &mp_type_fun_bc
+           && top >= (const char *)block && top < (const char *)block + size;
+}
+
 static bool is_dict(const mp_obj_type_t *type) {
     #if MICROPY_PY_COLLECTIONS_ORDEREDDICT
     return type == &mp_type_dict || type == &mp_type_ordereddict;
@@ -125,22 +145,18 @@ static bool is_instance(const mp_obj_type_t *type) {
 
 // ---------------------------------------------------------------- roots
 
-static const void *const *root_words(size_t *count) {
-    size_t start = offsetof(mp_state_ctx_t, thread.dict_locals) / sizeof(void *);
+const void *const *knoll_root_words(size_t *count) {
+    size_t start = offsetof(mp_state_ctx_t, vm) / sizeof(void *);
     size_t end = offsetof(mp_state_ctx_t, vm.qstr_last_chunk) / sizeof(void *);
     *count = end - start;
     return (const void *const *)&mp_state_ctx + start;
 }
 
-/* Whether a root pointer refers to the block. What the running code has at hand at this moment is no answer. */
-bool knoll_is_rooted(const void *block) {
-    if (block == MP_STATE_VM(mp_loaded_modules_dict).map.table || block == MP_STATE_VM(dict_main).map.table) {
-        return true;
-    }
+/* Whether a root pointer refers to the block: that of the tables of sys.modules and of __main__ is one, too. */
+static bool is_rooted(const void *block) {
     size_t count;
-    const void *const *words = root_words(&count);
-    size_t skip = (offsetof(mp_state_ctx_t, vm) - offsetof(mp_state_ctx_t, thread.dict_locals)) / sizeof(void *);
-    for (size_t i = skip; i < count; i++) {
+    const void *const *words = knoll_root_words(&count);
+    for (size_t i = 0; i < count; i++) {
         if (words[i] == block) {
             return true;
         }
@@ -167,7 +183,7 @@ static bool note_holder(void *context, const void *holder, const void *slot) {
 static size_t search_up(struct search *search) {
     for (search->at = 0; search->at < search->count; search->at++) {
         const void *block = search->nodes[search->at].block;
-        if (knoll_is_rooted(block)) {
+        if (is_rooted(block)) {
             return search->at;
         }
         kn_traced_holders(knoll_heap(), block, note_holder, search);
@@ -283,6 +299,9 @@ static bool collect_holder(void *context, const void *holder, const void *slot) 
 static mp_obj_t name_of(const struct search *search) {
     const void *block = search->nodes[0].block;
     const mp_obj_type_t *type = type_of(block);
+    if (knoll_is_frame(block)) {
+        return MP_OBJ_NEW_QSTR(MP_QSTR_frame);
+    }
     if (type != NULL) {
         return MP_OBJ_NEW_QSTR(type->name);
     }

@@ -16,11 +16,13 @@
  *   reachable on the transient side (from the stack too, where the collector is conservative; and what earlier workflows
  *   left there), w.free and w.largest behind the collection.
  * - workflow(strict=True) counts only blocks of this workflow as escaped, and asserts that nothing that lasts refers to one:
- *   w.held is 0. That is what keep() and lasting() are for, and who_holds() tells where one was forgotten.
+ *   w.held, the references that do, is 0. That is what keep() and lasting() are for, and who_holds() tells where one was
+ *   forgotten.
  * - Workflows nest; what is left is counted at the end of the outermost, and under automatic() none is. The end of one
  *   needs no memory.
  *
- * Cost: the end is a collection and a walk over the blocks that are left; strict: two walks more at the beginning.
+ * Cost: the end is a collection and a walk over the blocks that are left; strict: two walks more at the beginning, and a
+ * look at each word of what lasts at the end.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -39,7 +41,7 @@ typedef struct {
     size_t cleared; /* modules, at the end */
     size_t escaped; /* transient blocks that were still reachable */
     size_t escaped_bytes;
-    size_t held; /* of the first ESCAPED of them, those that something that lasts refers to */
+    size_t held; /* words of what lasts, and root pointers, that refer to one of them */
     size_t free; /* bytes, behind the collection */
     size_t largest;
     bool strict;
@@ -238,54 +240,61 @@ MP_NOINLINE size_t knoll_unimport(const mp_obj_t *names, size_t count) {
 
 // ---------------------------------------------------------------- workflow
 
-/* How many escaped blocks are looked at more closely. */
-enum { ESCAPED = 24 };
-
 struct escape {
     knoll_workflow_t *workflow;
-    const void *blocks[ESCAPED];
-    size_t count;
+    const void *lowest; /* of the blocks that escaped */
+    const void *highest;
 };
 
-static bool count_escaped(void *context, const KnBlock *block) {
-    struct escape *escape = context;
-    knoll_workflow_t *self = escape->workflow;
-    // The scope's own list of names and this very object are not the workflow's doing.
-    if (block->state == KN_BLOCK_USED && block->start != self->before && block->start != self->residents
-        && block->start != self && kn_traced_is_transient(knoll_heap(), block->start)) {
-        for (size_t i = 0; i < self->resident_count; i++) {
-            if (self->residents[i] == block->start) {
-                return true;
-            }
-        }
-        self->escaped += 1;
-        self->escaped_bytes += block->size;
-        if (escape->count < ESCAPED) {
-            escape->blocks[escape->count++] = block->start;
+/* Whether a block's head was allocated in the workflow, as far as that is known. */
+static bool is_escaped(const knoll_workflow_t *self, const void *block) {
+    // The scope's own lists and this very object are not the workflow's doing.
+    if (block == self->before || block == self->residents || block == self
+        || !kn_traced_is_transient(knoll_heap(), block)) {
+        return false;
+    }
+    for (size_t i = 0; i < self->resident_count; i++) {
+        if (self->residents[i] == block) {
+            return false;
         }
     }
     return true;
 }
 
-static bool note_if_it_lasts(void *context, const void *holder, const void *slot) {
-    (void)slot;
-    bool *held = context;
-    *held = *held || !kn_traced_is_transient(knoll_heap(), holder);
-    return !*held;
+static bool count_escaped(void *context, const KnBlock *block) {
+    struct escape *escape = context;
+    knoll_workflow_t *self = escape->workflow;
+    if (block->state == KN_BLOCK_USED && is_escaped(self, block->start)) {
+        escape->lowest = self->escaped == 0 || block->start < escape->lowest ? block->start : escape->lowest;
+        escape->highest = block->start > escape->highest ? block->start : escape->highest;
+        self->escaped += 1;
+        self->escaped_bytes += block->size;
+    }
+    return true;
 }
 
-/* The stack is no holder: what it has from before is there by chance. */
-static void count_held(knoll_workflow_t *self, const struct escape *escape) {
-    for (size_t i = 0; i < escape->count; i++) {
-        bool held = knoll_is_rooted(escape->blocks[i]);
-        kn_traced_holders(knoll_heap(), escape->blocks[i], note_if_it_lasts, &held);
-        self->held += held;
+static void count_words(const struct escape *escape, const void *const *words, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const void *word = words[i];
+        if (word >= escape->lowest && word <= escape->highest && kn_traced_size(knoll_heap(), word) != 0
+            && is_escaped(escape->workflow, word)) {
+            escape->workflow->held += 1;
+        }
     }
 }
 
+static bool count_held(void *context, const KnBlock *block) {
+    if (block->state == KN_BLOCK_USED && !kn_traced_is_transient(knoll_heap(), block->start)
+        && (kn_traced_flags(knoll_heap(), block->start) & KN_NO_SCAN) == 0 && !knoll_is_frame(block->start)) {
+        count_words(context, block->start, block->size / sizeof(void *));
+    }
+    return true;
+}
+
 /*
- * What is left, behind the collection. A function of its own, since the collector looks at every word of the stack: room
- * for lists in a frame that is there while it runs would hold whatever was in that place before.
+ * What is left, behind the collection. The stack is no holder, frames that lie in the heap included: what it has from
+ * before is there by chance. A function of its own, since the collector looks at every word of the stack: what lies in a
+ * frame that is there while it runs is held.
  */
 static MP_NOINLINE void look_back(knoll_workflow_t *self) {
     KnTracedStats stats;
@@ -293,12 +302,13 @@ static MP_NOINLINE void look_back(knoll_workflow_t *self) {
     kn_traced_stats(knoll_heap(), &stats);
     if (stats.scopes == 1) {
         // Of an inner scope's blocks the heap does not know which are whose.
-        struct escape escape;
-        escape.workflow = self;
-        escape.count = 0;
+        struct escape escape = { self, NULL, NULL };
         kn_traced_walk(knoll_heap(), count_escaped, &escape);
-        if (self->strict) {
-            count_held(self, &escape);
+        if (self->strict && self->escaped != 0) {
+            size_t count;
+            const void *const *roots = knoll_root_words(&count);
+            count_words(&escape, roots, count);
+            kn_traced_walk(knoll_heap(), count_held, &escape);
         }
     }
     knoll_leave();
@@ -430,8 +440,8 @@ static mp_obj_t workflow_exit(size_t count, const mp_obj_t *args) {
             MP_ERROR_TEXT("sys.modules outgrew the %u entries of knoll.presize_modules"), (unsigned)knoll_state.modules_room);
     }
     if (self->held != 0) {
-        mp_raise_msg_varg(&mp_type_AssertionError, MP_ERROR_TEXT("%u blocks of the workflow are held by what lasts"),
-            (unsigned)self->held);
+        mp_raise_msg_varg(&mp_type_AssertionError,
+            MP_ERROR_TEXT("the workflow's memory is held by what lasts: %u references"), (unsigned)self->held);
     }
     return mp_const_false;
 }

@@ -1,6 +1,7 @@
 # A workflow's scope: where its blocks lie, what is cleared at its end, and that it ends whatever happens.
 import gc
 import io
+import struct
 import sys
 
 try:
@@ -189,6 +190,48 @@ try:
 except AssertionError as error:
     print("AssertionError", "held by what lasts" in str(error), knoll.info()["scopes"])
 held.clear()
+
+
+# however much hangs on it, and wherever in it the one is that is held
+def strict_list(count):
+    with knoll.workflow(strict=True) as w:
+        values = [None] * count
+        place[0] = values
+        for i in range(count):
+            values[i] = [i]
+        values = None
+
+
+def strict_last(count):
+    with knoll.workflow(strict=True) as w:
+        values = [[i] for i in range(count)]
+        place[0] = values[count // 2]
+        values = None
+
+
+place = [None] * 4
+for function in (strict_list, strict_last):
+    for count in (3, 25, 200):
+        try:
+            function(count)
+            print("no assertion", count)
+        except AssertionError as error:
+            print(error)
+        place[0] = None
+        clear_stack()
+        gc.collect()
+# what the collector does not look into holds nothing
+numbers = knoll.buffer(64)
+
+
+def strict_number():
+    with knoll.workflow(strict=True) as w:
+        numbers[:] = bytes(64)
+        struct.pack_into("P", numbers, 0, id([1]))
+    return w
+
+
+print(strict_number().held)
 
 # wrong use
 w = knoll.workflow()
