@@ -42,7 +42,7 @@ pub struct Args {
 enum Lane {
     /// What uses Cargo's own target directory, which one process at a time may.
     Cargo,
-    /// What uses the artefacts in `target/knoll`, each of which several steps build and run.
+    /// What uses the artefacts in `target/knoll`, which several steps build, each over what was there, and run.
     Artefacts,
 }
 
@@ -123,7 +123,7 @@ fn steps() -> Result<Vec<Step>> {
         },
         Step {
             name: "rules",
-            lane: Lane::Cargo,
+            lane: Lane::Artefacts,
             what: "links, licences, the program in README.md, nothing unfinished",
             commands: vec![xtask("rules")],
         },
