@@ -216,7 +216,7 @@ for function in (strict_list, strict_last):
             function(count)
             print("no assertion", count)
         except AssertionError as error:
-            print(error)
+            print(count, "held by what lasts" in str(error))
         place[0] = None
         clear_stack()
         gc.collect()
