@@ -470,7 +470,8 @@ pub unsafe extern "C" fn kn_traced_walk(heap: *mut KnTraced, visit: KnWalkFn, co
         return KnStatus::Invalid;
     }
     // SAFETY: the caller's word.
-    unsafe { KnTraced::walk(heap, &mut |block| visit(context, block)) }
+    let walked = unsafe { KnTraced::each(heap, &mut |piece| visit(context, &piece.block())) };
+    walked.err().unwrap_or(KnStatus::Ok)
 }
 
 /// Writes the heap's numbers and a map of it as text, in the form of kn_dump.

@@ -250,7 +250,7 @@ impl KnTraced {
     ///
     /// # Safety
     /// As [`KnTraced::alloc`], and no collection is under way.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn take(heap: *mut KnTraced, size: usize, flags: u32) -> *mut u8 {
         // SAFETY: the caller's word.
         unsafe {
@@ -259,8 +259,7 @@ impl KnTraced {
                 let shift = Area::shift(area);
                 let count = granules(size, shift, flags);
                 let Some(start) = Area::search(area, count, side) else { continue };
-                Area::use_up(area, start, start + count, side);
-                Area::change(area, start, start + count, usize::MAX);
+                Area::occupy(area, start, start + count, side);
                 let group = &mut *Area::group(area, start);
                 let bit = 1 << (start % WORD_BITS);
                 group.heads |= bit;

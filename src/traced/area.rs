@@ -320,22 +320,23 @@ impl Area {
         }
     }
 
-    /// Notes that granules from `start` to before `end` are used, placed from a side: they are not among the groups that
-    /// nobody looks at.
+    /// Makes granules parts of a block, placed from a side: they are not among the groups that nobody looks at any more.
     ///
     /// # Safety
-    /// `area` is live; the granules are in it, and `start < end`.
+    /// `area` is live; the granules are free, and `start < end`.
     #[inline(never)]
-    pub unsafe fn use_up(area: *mut Area, start: Granule, end: Granule, side: usize) {
+    pub unsafe fn occupy(area: *mut Area, start: Granule, end: Granule, side: usize) {
         // SAFETY: the caller's word.
-        let area = unsafe { &mut *area };
-        let (first, behind) = (start / WORD_BITS, (end - 1) / WORD_BITS + 1);
-        if behind > area.low && first < area.high {
-            if side == 0 {
-                area.low = behind;
-            } else {
-                area.high = first;
+        unsafe {
+            let (first, behind) = (start / WORD_BITS, (end - 1) / WORD_BITS + 1);
+            if behind > (*area).low && first < (*area).high {
+                if side == 0 {
+                    (*area).low = behind;
+                } else {
+                    (*area).high = first;
+                }
             }
+            Area::change(area, start, end, usize::MAX);
         }
     }
 

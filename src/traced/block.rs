@@ -293,8 +293,7 @@ impl Area {
             if Area::free_end(area, end, new_end) < new_end {
                 return false;
             }
-            Area::use_up(area, end, new_end, 0);
-            Area::change(area, end, new_end, usize::MAX);
+            Area::occupy(area, end, new_end, 0);
             true
         }
     }

@@ -39,6 +39,12 @@ impl Piece {
         unsafe { Area::address(self.area, self.start) }
     }
 
+    /// As the walk of any heap shows it.
+    pub fn block(&self) -> KnBlock {
+        let state = if self.used { KN_BLOCK_USED } else { KN_BLOCK_FREE };
+        KnBlock { start: self.address().cast_const().cast(), size: self.bytes(), state }
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> usize {
         // SAFETY: the piece is of a live area.
@@ -167,12 +173,7 @@ impl KnTraced {
     /// `heap` is live and nobody else uses it.
     pub unsafe fn walk(heap: *mut KnTraced, visit: &mut dyn FnMut(&KnBlock) -> bool) -> KnStatus {
         // SAFETY: the caller's word.
-        let walked = unsafe {
-            Self::each(heap, &mut |piece| {
-                let state = if piece.used { KN_BLOCK_USED } else { KN_BLOCK_FREE };
-                visit(&KnBlock { start: piece.address().cast_const().cast(), size: piece.bytes(), state })
-            })
-        };
+        let walked = unsafe { Self::each(heap, &mut |piece| visit(&piece.block())) };
         walked.err().unwrap_or(KnStatus::Ok)
     }
 

@@ -218,7 +218,9 @@ impl Area {
                 carry = usize::from(ripple) | dead >> (WORD_BITS - 1);
                 let tails = sum & tails;
                 let heads = heads & marks;
-                freed += dead.count_ones() as usize;
+                if dead != 0 {
+                    freed += dead.count_ones() as usize;
+                }
                 group.write(Group { heads, scan: heads & scan | tails, marks: marks & tails });
                 group = group.add(1);
             }
