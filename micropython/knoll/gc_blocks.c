@@ -44,11 +44,10 @@ void *__wrap_m_malloc(size_t bytes);
 void *__wrap_m_malloc0(size_t bytes) __attribute__((alias("__wrap_m_malloc")));
 void *__wrap_m_realloc(void *block, OLD_SIZE size_t bytes);
 void __wrap_m_free(void *block SIZE);
-#if MICROPY_MEM_STATS
+void *__wrap_m_realloc_maybe(void *block, OLD_SIZE size_t bytes, bool allow_move);
 void __wrap_m_tracked_free(void *block);
 void __real_m_tracked_free(void *block);
-void *__wrap_m_realloc_maybe(void *block, size_t old_bytes, size_t bytes, bool allow_move);
-void *__real_m_realloc_maybe(void *block, size_t old_bytes, size_t bytes, bool allow_move);
+#if MICROPY_MEM_STATS
 size_t __wrap_m_get_peak_bytes_allocated(void);
 #endif
 
@@ -89,6 +88,11 @@ INLINE void *allocate(size_t bytes, unsigned int flags) {
     }
     wants_null = true;
     void *block = kn_traced_alloc(heap, bytes, flags);
+    #if MICROPY_GC_SPLIT_HEAP_AUTO
+    if (block == NULL && bytes != 0 && MP_STATE_MEM(gc_auto_collect_enabled) && knoll_grow(bytes)) {
+        block = kn_traced_alloc(heap, bytes, flags);
+    }
+    #endif
     wants_null = false;
     LEAVE();
     return block;
@@ -133,6 +137,11 @@ void *__wrap_gc_realloc(void *old, size_t bytes, bool allow_move) {
     ENTER();
     wants_null = true;
     void *block = kn_traced_realloc(heap, old, bytes, allow_move);
+    #if MICROPY_GC_SPLIT_HEAP_AUTO
+    if (block == NULL && allow_move && MP_STATE_MEM(gc_auto_collect_enabled) && knoll_grow(bytes)) {
+        block = kn_traced_realloc(heap, old, bytes, allow_move);
+    }
+    #endif
     wants_null = false;
     #if MICROPY_GC_ALLOC_THRESHOLD
     if (block != old && COUNTS()) {
@@ -177,7 +186,7 @@ INLINE void *realloc_or_raise(void *old, size_t bytes) {
     return block;
 }
 
-#if KNOLL_MUTEX
+#if KNOLL_PLAIN
 
 INLINE void *allocate_usually(size_t bytes) {
     return alloc_or_raise(bytes, 0);
@@ -211,7 +220,7 @@ void *__wrap_m_malloc(size_t bytes) {
 }
 
 void *__wrap_m_realloc(void *old, OLD_SIZE size_t bytes) {
-    #if !KNOLL_MUTEX && !MICROPY_MEM_STATS
+    #if !KNOLL_PLAIN && !MICROPY_MEM_STATS
     if (MP_LIKELY(!IS_LOCKED()) && MP_LIKELY(!COUNTS())) {
         return kn_traced_realloc(heap, old, bytes, true);
     }
@@ -236,17 +245,27 @@ void __wrap_m_free(void *block SIZE) {
     release(block);
 }
 
-#if MICROPY_MEM_STATS
+void *__wrap_m_realloc_maybe(void *old, OLD_SIZE size_t bytes, bool allow_move) {
+    void *block = __wrap_gc_realloc(old, bytes, allow_move);
+    #if MICROPY_MEM_STATS
+    // One that failed does not count.
+    if (block != NULL || bytes == 0) {
+        note_peak();
+        COUNT_BYTES(bytes - old_bytes);
+    }
+    #elif MICROPY_MALLOC_USES_ALLOCATED_SIZE
+    (void)old_bytes;
+    #endif
+    return block;
+}
+
+// It frees in py/malloc.c.
 void __wrap_m_tracked_free(void *block) {
     note_peak();
     __real_m_tracked_free(block);
 }
 
-void *__wrap_m_realloc_maybe(void *block, size_t old_bytes, size_t bytes, bool allow_move) {
-    note_peak();
-    return __real_m_realloc_maybe(block, old_bytes, bytes, allow_move);
-}
-
+#if MICROPY_MEM_STATS
 size_t __wrap_m_get_peak_bytes_allocated(void) {
     note_peak();
     return MP_STATE_MEM(peak_bytes_allocated);

@@ -17,6 +17,8 @@
  * - The fields that others read and write are kept: gc_lock_depth of each thread with the flag of the collection
  *   in it, gc_auto_collect_enabled, gc_alloc_threshold, gc_alloc_amount, gc_collected, gc_mutex.
  *   MP_STATE_MEM(area) alone is not: nobody but py/gc.c has business there.
+ * What does not: MICROPY_GC_HOOK_LOOP must be empty. With MICROPY_GC_SPLIT_HEAP_AUTO the heap takes more memory when
+ * there is no room; what it took it keeps, also when it is empty again.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -37,6 +39,11 @@
 #if !MICROPY_ENABLE_GC
 #error The knoll folder replaces the garbage-collected heap: MICROPY_ENABLE_GC must be 1.
 #endif
+
+// The loops of py/gc.c would run it; those of Knoll cannot.
+#define TEXT(tokens) TEXT_OF(tokens)
+#define TEXT_OF(tokens) #tokens
+_Static_assert(sizeof(TEXT(MICROPY_GC_HOOK_LOOP(0))) == 1, "MICROPY_GC_HOOK_LOOP must be empty: nobody runs it");
 
 // The names that --wrap makes. The compiler wants a declaration of each.
 void __wrap_gc_init(void *start, void *end);
@@ -73,6 +80,9 @@ void knoll_leave(void) {
 static void collect(void *context);
 static void finalise(void *context, void *block);
 
+// Collections that finalisers have asked for, in the middle of one: nothing is done.
+static size_t nested;
+
 // Is this collection the heap's own idea? Then it may leave the sweep to the allocations that come.
 static bool automatic;
 
@@ -101,6 +111,9 @@ KnTraced *knoll_the_heap;
 static void collect(void *context);
 static void finalise(void *context, void *block);
 
+// Collections that finalisers have asked for, in the middle of one: nothing is done.
+static size_t nested;
+
 // Is this collection the heap's own idea? Then it may leave the sweep to the allocations that come.
 static bool automatic;
 
@@ -110,7 +123,7 @@ void __wrap_gc_init(void *start, void *end) {
         .slice = KNOLL_SLICE,
         .collect = collect,
         .finalise = finalise,
-        #if !KNOLL_MUTEX
+        #if !KNOLL_PLAIN
         .on_short = knoll_short,
         #endif
     };
@@ -121,6 +134,7 @@ void __wrap_gc_init(void *start, void *end) {
     }
     knoll_blocks_begin();
     automatic = false;
+    nested = 0;
     if (knoll_module_forget != NULL) {
         knoll_module_forget();
     }
@@ -138,6 +152,31 @@ void __wrap_gc_add(void *start, void *end) {
     ENTER();
     kn_traced_add_area(heap, start, (size_t)((byte *)end - (byte *)start), 0);
     LEAVE();
+}
+#endif
+
+#if MICROPY_GC_SPLIT_HEAP_AUTO
+// As py/gc.c does it: as much again as there is, at least what is asked for, at most what the port can give.
+bool knoll_grow(size_t bytes) {
+    const size_t available = gc_get_max_new_split();
+    // What is kept of an area beside its granules is less than an eighth.
+    const size_t needed = bytes + bytes / 8 + 512;
+    if (available < needed) {
+        return false;
+    }
+    KnTracedStats stats;
+    memset(&stats, 0, sizeof stats);
+    kn_traced_stats(heap, &stats);
+    const size_t size = MIN(available, MAX(stats.total, needed));
+    void *more = MP_PLAT_ALLOC_HEAP(size);
+    if (more == NULL) {
+        return false;
+    }
+    if (kn_traced_add_area(heap, more, size, 0) != KN_OK) {
+        MP_PLAT_FREE_HEAP(more);
+        return false;
+    }
+    return true;
 }
 #endif
 
@@ -194,14 +233,21 @@ static void finalise(void *context, void *block) {
 }
 
 // From here to gc_collect_end() the mutex is held, and this thread's allocations fail.
-static void begin(void) {
+static bool begin(void) {
     ENTER();
+    if (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) {
+        nested++;
+        return false;
+    }
     MP_STATE_THREAD(gc_lock_depth) |= GC_COLLECT_FLAG;
     kn_traced_collect_start(heap);
+    return true;
 }
 
 void __wrap_gc_collect_start(void) {
-    begin();
+    if (!begin()) {
+        return;
+    }
     #if MICROPY_GC_ALLOC_THRESHOLD
     MP_STATE_MEM(gc_alloc_amount) = 0;
     #endif
@@ -218,11 +264,17 @@ void __wrap_gc_collect_start(void) {
 
 // Without the mutex: ports call it in other threads, too, while the collecting one waits for them with it held.
 void __wrap_gc_collect_root(void **ptrs, size_t len) {
-    kn_traced_mark(heap, ptrs, len);
+    if (nested == 0) {
+        kn_traced_mark(heap, ptrs, len);
+    }
 }
 
 // Ends it, and sweeps all if the program asked for the collection: then it wants its memory and the number.
 static void end(void) {
+    if (nested > 0) {
+        nested--;
+        return;
+    }
     kn_traced_collect_end(heap);
     if (KNOLL_SLICE > 0 && !automatic) {
         kn_traced_step(heap, (size_t)-1);
@@ -242,6 +294,12 @@ void __wrap_gc_collect_end(void) {
 void __wrap_gc_sweep_all(void) {
     begin();
     end();
+    // Whoever was to end the scopes, and the time of long-lived blocks, is gone. With one scope more the latter alone
+    // can be why none seems open.
+    kn_traced_scope_begin(heap);
+    while (!kn_traced_in_scope(heap)) {
+        kn_traced_lasting_end(heap);
+    }
     while (kn_traced_in_scope(heap)) {
         kn_traced_scope_end(heap);
     }

@@ -39,6 +39,15 @@ void knoll_leave(void);
 #define MUTEX_INIT()
 #endif
 
+/*
+ * An allocation that fails cannot raise by itself: it holds the mutex, another thread may come in the middle of a
+ * collection, or the heap may grow.
+ */
+#define KNOLL_PLAIN (MICROPY_PY_THREAD || MICROPY_GC_SPLIT_HEAP_AUTO)
+
+/* Takes more memory of the system for a block of so many bytes (MICROPY_GC_SPLIT_HEAP_AUTO): whether there was some. */
+bool knoll_grow(size_t bytes);
+
 /* A new heap: nothing was allocated before. */
 void knoll_blocks_begin(void);
 /* There is no room for an allocation. */

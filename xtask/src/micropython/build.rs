@@ -16,7 +16,7 @@
 use super::{folder, source::source};
 use crate::dist::copy_headers;
 use crate::localise::{localised_object, write_archive};
-use crate::util::{display, note, program, root, Library};
+use crate::util::{capture, display, note, program, root, Library};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -157,6 +157,24 @@ pub fn check_symbols(known: &[String]) -> Result<()> {
     make.args(UNIX).arg(format!("KNOLL_GC={}", known.join(" "))).arg(&checked);
     add_heap(&mut make, Heap::Knoll, &crate::util::host()?)?;
     build(make, &directory, "knoll/gc_symbols.checked").map(drop)
+}
+
+/// A port for this machine that CMake builds, with Knoll's heap (`micropython/tests/cmake`); returns the interpreter,
+/// which runs the text of its argument.
+pub fn cmake_port() -> Result<PathBuf> {
+    let directory = directory("cmake", Heap::Knoll, "")?;
+    let library = library(&crate::util::host()?)?;
+    let knoll = root().join("micropython");
+    let _alone = alone(&directory)?;
+    let mut configure = program("cmake", ["-S"]);
+    configure.arg(knoll.join("tests/cmake")).arg("-B").arg(&directory);
+    configure.arg(format!("-DMICROPY_DIR={}", source()?.display()));
+    configure.arg(format!("-DUSER_C_MODULES={}", knoll.join("knoll/micropython.cmake").display()));
+    configure.arg(format!("-DKNOLL_LIBRARY={}", library.display()));
+    capture(&mut configure)?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    capture(program("cmake", ["--build"]).arg(&directory).args(["--parallel", &jobs]))?;
+    Ok(directory.join("fixture"))
 }
 
 // ---------------------------------------------------------------- make

@@ -5,8 +5,8 @@
 //! - The firmware is reached as a board would be: run-tests.py speaks to its serial port, which `knoll-emu mpy-serve`
 //!   holds.
 //! - The tests are dealt out to as many runs as there are cores: its own threads print into each other's lines.
-//! - A test that fails is run again, alone: some watch the clock, or a terminal, and fail on a busy machine. One that
-//!   passes then is named as such, and has passed.
+//! - A test that fails is run again, alone with those that belong to it: some watch the clock, or a terminal, and fail
+//!   on a busy machine. One that passes then is named as such, and has passed.
 //! - The outcome is by name, so that two heaps can be compared ([`compare`]).
 
 use super::{build::Heap, folder, source::source};
@@ -76,12 +76,18 @@ pub fn own_tests() -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Whether a test is one of them.
+pub fn is_own(test: &str) -> bool {
+    Path::new(test).starts_with(root().join("micropython/tests"))
+}
+
 /// Runs tests; `name` is that of the directory for what failed tests have printed.
 pub fn run(machine: &Machine, name: &str, tests: &[String]) -> Result<Outcome> {
     let mut outcome = deal_out(machine, name, tests)?;
     let failed: Vec<String> = outcome.failed.iter().cloned().collect();
     for test in failed {
-        let again = run_once(machine, name, std::slice::from_ref(&test))?;
+        let belonging: Vec<String> = tests.iter().filter(|other| family(other) == family(&test)).cloned().collect();
+        let again = run_once(machine, name, &belonging)?;
         if again.passed.contains(&test) {
             note(format!("{name}: {test} failed among the others and passed alone"));
             outcome.failed.remove(&test);
