@@ -189,7 +189,8 @@ static mp_map_elem_t *find_name(const mp_map_t *map, qstr name) {
 
 /* Empties a slot of a hash table as mp_map_lookup does; it keeps no pointer, or the value would stay reachable. */
 static void remove_slot(mp_map_t *map, mp_map_elem_t *slot) {
-    slot->key = MP_OBJ_SENTINEL;
+    const mp_map_elem_t *next = &map->table[(size_t)(slot - map->table + 1) % map->alloc];
+    slot->key = next->key == MP_OBJ_NULL ? MP_OBJ_NULL : MP_OBJ_SENTINEL;
     slot->value = MP_OBJ_NULL;
     map->used -= 1;
 }
