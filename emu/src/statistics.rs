@@ -41,6 +41,14 @@ impl Counts {
         *self.times.entry(value).or_insert(0) += 1;
     }
 
+    /// The greatest values so far, the greatest first, each as often as it came.
+    pub fn greatest(&self, most: usize) -> Vec<u64> {
+        let mut values: Vec<(u64, u64)> = self.times.iter().map(|(value, times)| (*value, *times)).collect();
+        values.sort_unstable_by(|one, other| other.cmp(one));
+        let repeated = values.into_iter().flat_map(|(value, times)| std::iter::repeat_n(value, times as usize));
+        repeated.take(most).collect()
+    }
+
     /// Summarises all values so far.
     pub fn summary(&self) -> Summary {
         let mut sorted: Vec<(u64, u64)> = self.times.iter().map(|(v, n)| (*v, *n)).collect();

@@ -19,7 +19,7 @@ use anyhow::Result;
 use emulate::{Heap, Stretch};
 use programs::State;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use workflows::{Policy, Workflows};
 
 /// Options of `cargo xtask bench-micropython`.
@@ -39,12 +39,14 @@ enum Part {
     Collect,
     /// MicroPython's tests/perf_bench
     Perf,
+    /// Allocations beside a sweep in slices
+    Pauses,
     /// 1000 workflows, and what is left of the heap in one piece
     Workflows,
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Allocate, Part::Collect, Part::Perf, Part::Workflows];
+    const ALL: [Part; 5] = [Part::Allocate, Part::Collect, Part::Perf, Part::Pauses, Part::Workflows];
 }
 
 /// By the mark's number in the program.
@@ -61,6 +63,8 @@ struct Findings {
     collect_large: BTreeMap<Heap, Marks>,
     /// By name of the program.
     perf: BTreeMap<(String, Heap), programs::Perf>,
+    /// By size of the heap.
+    pauses: BTreeMap<(u32, Heap), programs::Pauses>,
     workflows: BTreeMap<Policy, Workflows>,
     /// Bytes of the collector's code, and of a whole firmware with nothing of Knoll but the heap.
     code: BTreeMap<Heap, (u64, u64)>,
@@ -95,6 +99,7 @@ pub fn run(args: Args) -> Result<()> {
                 findings.collect_large = programs::collect(&large, "collect_large.py")?;
             }
             Part::Perf => findings.perf = programs::perf(&usual)?,
+            Part::Pauses => findings.pauses = pauses(&emulator)?,
             Part::Workflows => findings.workflows = workflows::all(&usual)?,
         }
     }
@@ -106,6 +111,18 @@ pub fn run(args: Args) -> Result<()> {
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())
+}
+
+/// Stock's pauses, and Knoll's with a sweep in slices, in a small heap and a large one.
+fn pauses(emulator: &Path) -> Result<BTreeMap<(u32, Heap), programs::Pauses>> {
+    let mut found = BTreeMap::new();
+    for bytes in [emulate::USUAL_HEAP, emulate::LARGE_HEAP] {
+        for heap in emulate::HEAPS {
+            let firmware = emulate::sliced_firmware(heap, emulator, bytes, programs::SLICE)?;
+            found.insert((bytes, heap), programs::pauses_on(&firmware, bytes)?);
+        }
+    }
+    Ok(found)
 }
 
 fn document() -> PathBuf {

@@ -30,6 +30,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// How many of the longest calls of an entry point are told.
+const LONGEST: usize = 64;
+
 /// What to run, and how.
 pub struct Task {
     /// The firmware's ELF file.
@@ -86,6 +89,8 @@ pub struct Calls {
     /// Instructions of a call.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The longest, longest first.
+    pub longest: Vec<u64>,
     /// For allocations the same by the size asked for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<u32, Summary>,
@@ -157,10 +162,10 @@ fn stretches(finished: &Finished) -> BTreeMap<u32, Stretch> {
     }
     for ((mark, name), (all, sizes)) in calls {
         let stretch = marks.entry(mark).or_default();
-        let summary = all.summary();
+        let (summary, longest) = (all.summary(), all.greatest(LONGEST));
         stretch.longest = stretch.longest.max(summary.worst);
         let sizes = sizes.into_iter().map(|(size, counts)| (size, counts.summary())).collect();
-        stretch.calls.insert(name.to_owned(), Calls { summary, sizes });
+        stretch.calls.insert(name.to_owned(), Calls { summary, longest, sizes });
     }
     marks
 }

@@ -54,6 +54,9 @@ pub struct Stretch {
 pub struct Calls {
     #[serde(flatten)]
     pub summary: Summary,
+    /// The longest, longest first.
+    #[serde(default)]
+    pub longest: Vec<u64>,
     /// For allocations, by size.
     #[serde(default)]
     pub sizes: BTreeMap<u32, Summary>,
@@ -81,7 +84,12 @@ pub fn both(emulator: &Path, heap_bytes: u32) -> Result<Vec<Firmware>> {
 
 /// One firmware.
 pub fn firmware(heap: Heap, emulator: &Path, heap_bytes: u32) -> Result<Firmware> {
-    let elf = build::firmware(heap, Some(heap_bytes), 0)?;
+    sliced_firmware(heap, emulator, heap_bytes, 0)
+}
+
+/// The same, with collections that sweep so many granules at a time.
+pub fn sliced_firmware(heap: Heap, emulator: &Path, heap_bytes: u32, slice: u32) -> Result<Firmware> {
+    let elf = build::firmware(heap, Some(heap_bytes), slice)?;
     Ok(Firmware { heap, elf, emulator: emulator.to_path_buf() })
 }
 

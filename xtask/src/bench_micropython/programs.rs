@@ -96,6 +96,31 @@ pub fn collect_on(firmware: &Firmware, program: &str) -> Result<Marks> {
     Ok(marks)
 }
 
+/// Granules that one step of the sweep looks at where it is sliced.
+pub const SLICE: u32 = 256;
+
+/// How long allocations take where each may bring a collection, or a part of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    pub collections: u64,
+    /// The longest with a collection in it: what is alive is marked in one piece.
+    pub marking: u64,
+    /// The longest of the others.
+    pub between: u64,
+}
+
+/// The pauses of `sliced.py` in a heap of so many bytes.
+pub fn pauses_on(firmware: &Firmware, heap_bytes: u32) -> Result<Pauses> {
+    let marks = firmware.run(&format!("sliced-{heap_bytes}"), &scripts([source("sliced.py")]), &[])?.marks;
+    let stretch = marks.get(&1).context("it has no mark")?;
+    let collections = stretch.of("gc_collect").count;
+    ensure!(collections >= 4, "only {collections} collections");
+    let longest = &stretch.calls.get("gc_alloc").context("it did not allocate")?.longest;
+    // A collection takes longer than anything without one; else the next is a collection's, and the figure too large.
+    let between = *longest.get(collections as usize).context("too many collections")?;
+    Ok(Pauses { collections, marking: longest[0], between })
+}
+
 /// A benchmark of MicroPython's on one firmware.
 #[derive(Clone, Debug)]
 pub struct Perf {

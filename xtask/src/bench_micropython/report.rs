@@ -1,7 +1,7 @@
 //! The tables of `cargo xtask bench-micropython`, and `docs/micropython-figures.md`.
 
 use super::emulate::{Heap, HEAPS};
-use super::programs::{State, LARGE_LIVE_SETS, LIVE_SETS, SIZES};
+use super::programs::{State, LARGE_LIVE_SETS, LIVE_SETS, SIZES, SLICE};
 use super::targets::{self, allocation, collection};
 use super::workflows::Policy;
 use super::{Findings, Marks};
@@ -16,7 +16,7 @@ pub fn all(findings: &Findings) -> Vec<Table> {
     tables.push(collections(title, &findings.collect, &LIVE_SETS));
     let title = "Instructions of a collection, heap of 2 MB";
     tables.push(collections(title, &findings.collect_large, &LARGE_LIVE_SETS));
-    tables.extend([perf(findings), shares(findings), costs(findings), code(findings)]);
+    tables.extend([perf(findings), pauses(findings), shares(findings), costs(findings), code(findings)]);
     tables.retain(|table| !table.is_empty());
     tables
 }
@@ -122,6 +122,18 @@ fn perf(findings: &Findings) -> Table {
     }
     if sum[0].instructions > 0 {
         row("all", &sum[0], &sum[1]);
+    }
+    table
+}
+
+/// One row a heap.
+fn pauses(findings: &Findings) -> Table {
+    let heading = ["", "collections", "longest allocation with one", "longest without one"];
+    let mut table = Table::new("Instructions of an allocation where memory is short, sweep in slices", heading);
+    for ((bytes, heap), pauses) in &findings.pauses {
+        let how = if *heap == Heap::Knoll { format!(", {SLICE} granules a slice") } else { String::new() };
+        let cells = [pauses.collections, pauses.marking, pauses.between].map(|number| grouped(number as f64));
+        table.row(format!("{} KB, {}{how}", bytes >> 10, heap.name()), cells);
     }
     table
 }

@@ -57,6 +57,14 @@ fn targets() -> Vec<Target> {
             better: Better::More,
             measure: share,
         },
+        less("the longest step of a sweep in slices", 10_000.0, |findings, heap| {
+            findings
+                .pauses
+                .iter()
+                .filter(|((_, of), _)| *of == heap)
+                .map(|(_, pauses)| pauses.between as f64)
+                .reduce(f64::max)
+        }),
         less("bytes of the collector's code", 4096.0, |findings, heap| Some(findings.code.get(&heap)?.0 as f64)),
         less("tests/perf_bench that are slower than stock", 0.0, |findings, heap| {
             (heap == Heap::Knoll && !findings.perf.is_empty()).then(|| slower(findings).len() as f64)
