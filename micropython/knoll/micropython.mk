@@ -2,7 +2,8 @@
 #
 #   make -C ports/PORT USER_C_MODULES=.../micropython KNOLL_LIBRARY=.../libknoll.a
 #
-# KNOLL_LIBRARY   libknoll.a of this target (`cargo xtask dist`) [dist/TARGET/libknoll.a, TARGET by the compiler's flags]
+# KNOLL_LIBRARY   libknoll.a of this target, of `cargo xtask micropython --library TARGET`
+#                 [dist/micropython/TARGET/libknoll.a, TARGET by the compiler's flags]
 # KNOLL_MODULE    0: the heap alone, without the Python module [1]
 # KNOLL_ARENA     0: the module without Arena [1]
 # KNOLL_COUNTED   0: the module without Counted [1]
@@ -49,10 +50,10 @@ KNOLL_TARGET ?= $(strip \
 	$(if $(call knoll_cpu,-mcpu=cortex-m4)$(call knoll_cpu,-mcpu=cortex-m7),thumbv7em-none-eabi$(KNOLL_FLOAT),\
 	$(if $(call knoll_cpu,-march=rv32imac),riscv32imac-unknown-none-elf,\
 	$(if $(call knoll_cpu,-m32),i686-unknown-linux-gnu,x86_64-unknown-linux-gnu)))))))
-KNOLL_LIBRARY ?= $(KNOLL_ROOT)/dist/$(KNOLL_TARGET)/libknoll.a
+KNOLL_LIBRARY ?= $(KNOLL_ROOT)/dist/micropython/$(KNOLL_TARGET)/libknoll.a
 
 ifeq ($(wildcard $(KNOLL_LIBRARY)),)
-$(error Knoll's library is not at $(KNOLL_LIBRARY); `cargo xtask dist --target $(KNOLL_TARGET)` makes it)
+$(error Knoll's library is not at $(KNOLL_LIBRARY); `cargo xtask micropython --library $(KNOLL_TARGET)` makes it)
 endif
 
 CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE)
