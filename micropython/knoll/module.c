@@ -11,7 +11,8 @@
  *   step(granules) threshold(bytes)                 the collector's work        here
  *   buffer(size) no_scan(buffer)                    what it need not look into  here
  *
- * - Wrong arguments: TypeError or ValueError; no memory: MemoryError; the heap is as it was before.
+ * - Wrong arguments: TypeError or ValueError, OverflowError for an int that no machine word holds; no memory: MemoryError;
+ *   the heap is as it was before.
  * - info, witness and dump read the heap and change nothing but by the memory of their answer; dump needs none.
  * - After a soft reset the module begins anew: no scope is open, nothing is automatic.
  *

@@ -11,8 +11,8 @@
  *   a pointer and a view of four words.
  * - What is handed out never refers to memory of somebody else. At the end every memoryview that lies in the block, however
  *   it was derived, is found in the heap and made empty. It still keeps the block, and a new one is taken the next time:
- *   what remembers an address on its own (a FrameBuffer, a BytesIO) keeps its view, that keeps the block, and writes to
- *   nobody's memory. The block is garbage when the last of its views is.
+ *   what remembers an address on its own (a FrameBuffer) keeps its view, that keeps the block, and writes to nobody's
+ *   memory. The block is garbage when the last of its views is.
  * - The block is never looked into by the collector. An arena that Python drops goes with its block.
  * - MemoryError when the arena is full: `size` bytes are promised, each allocation rounded up to 8. An arena has at most
  *   what a memoryview can tell of places: just below 16 MB on 32 bits.

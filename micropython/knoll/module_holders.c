@@ -4,9 +4,9 @@
  *   >>> knoll.who_holds(key)
  *   [('dict table', 0x20001a40, "storage.cache.entries['session'][0]"), ('list', 0x20001b80, None)]
  *
- * - One tuple for each word of a block that has the object's address: what the block is, where, and the path from a
- *   module, from sys.modules or from another root; None when no path was found (the stack, or a path that is longer than
- *   is looked at).
+ * - One tuple for each word of a block that has the object's address, of the first HOLDERS: what the block is, where, and
+ *   the path from a module, from sys.modules or from another root; None when no path was found (the stack, or a path that
+ *   is longer than is looked at).
  * - A collection goes before, so no garbage is told of. The collector is conservative: a number in the stack can look like
  *   a reference, and then the holder is told without a path.
  * - A `frame` is that of a function that runs now; it also has values of steps that are done.

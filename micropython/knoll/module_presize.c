@@ -6,7 +6,8 @@
  *
  * - presize_module(m, n): n names fit into m without a new table; an n that it has already changes nothing.
  * - presize_modules(n): the same for sys.modules, and the end of each workflow asserts that its table is still that one:
- *   what MICROPY_LOADED_MODULES_DICT_SIZE does when the firmware is built, at run time.
+ *   what MICROPY_LOADED_MODULES_DICT_SIZE does when the firmware is built, at run time. Once outgrown each end asserts,
+ *   until it is presized anew.
  * - The new table lies on the side of what lasts. When there is no memory the old one stays: MemoryError. So it does when
  *   a key's own __hash__ or __eq__ changes the module meanwhile: RuntimeError.
  *
