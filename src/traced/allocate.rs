@@ -132,12 +132,32 @@ impl KnTraced {
             let less = size.wrapping_sub(1) >> Area::shift(area);
             if less < WORD_BITS - 1 && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
                 let top = gate & GATE_TOP != 0;
-                let mut word = *Area::hints(area, usize::from(top)).add(below(less + 1)) as usize;
-                if top {
-                    word = ((*area).words - 1).wrapping_sub(word);
+                let mut place = *Area::hints(area, usize::from(top)).add(below(less + 1)) as usize;
+                let mut word = if top { ((*area).words - 1).wrapping_sub(place) } else { place };
+                let mut group = (*area).groups.wrapping_add(word);
+                let mut runs = runs((*group).free(), less + 1);
+                if less == 0 && runs == 0 {
+                    // Most blocks have one granule, and the next group with a free one is often near.
+                    while runs == 0 && place + 1 < (*area).words {
+                        place += 1;
+                        word = if top { word - 1 } else { word + 1 };
+                        if Area::is_unswept(area, word) {
+                            break;
+                        }
+                        group = (*area).groups.add(word);
+                        runs = (*group).free();
+                    }
+                    if runs != 0 {
+                        Area::raise(area, usize::from(top), 1, place);
+                        // It may be the first or the last that nobody looked at.
+                        if word == (*area).low {
+                            (*area).low += 1;
+                        } else if word + 1 == (*area).high {
+                            (*area).high -= 1;
+                        }
+                    }
                 }
-                let group = &mut *(*area).groups.wrapping_add(word);
-                let runs = runs(group.free(), less + 1);
+                let group = &mut *group;
                 if runs != 0 {
                     let mut bit = lowest(runs);
                     if top {

@@ -94,11 +94,29 @@ impl KnTraced {
     ///
     /// # Safety
     /// `heap` is live and nobody else uses it; the block is not used afterwards.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn free(heap: *mut KnTraced, block: *mut u8) {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller's word. The short way frees a block of the first area that ends in the group that it
+        // begins in, where it is swept, and that has no finaliser.
         unsafe {
-            Self::resize(heap, block, 0, false);
+            let area = &raw mut (*heap).area;
+            let granule = Area::granule(area, block.addr());
+            let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
+            if open && granule < (*area).count {
+                let word = granule / WORD_BITS;
+                let place = granule % WORD_BITS;
+                let group = &mut *(*area).groups.add(word);
+                let (heads, scan) = (group.heads, group.scan);
+                let behind = !(scan & !heads) >> place >> 1;
+                // The block's granules: up to the first one behind it. The second one tells of a finaliser.
+                let all = (behind ^ behind.wrapping_sub(1)) << place;
+                if behind != 0 && heads >> place & 1 != 0 && group.marks >> place & 2 == 0 {
+                    group.heads = heads & !all;
+                    group.scan = scan & !all;
+                    return Area::lower_by_run(area, word, place, (heads | scan) & !all);
+                }
+            }
+            Self::resize_slowly(heap, block, 0, false);
         }
     }
 
@@ -118,7 +136,7 @@ impl KnTraced {
         }
     }
 
-    /// The same; to resize to 0 is to free, and the answer is then of no use.
+    /// The same, for a size that is not 0.
     ///
     /// # Safety
     /// As [`KnTraced::realloc`].
@@ -131,7 +149,7 @@ impl KnTraced {
             let shift = Area::shift(area);
             let granule = Area::granule(area, block.addr());
             let open = (*heap).gate & GATE_SLOW == 0 && (*area).unswept == (*area).swept_from;
-            let count = (size >> shift) + usize::from(size & ((1 << shift) - 1) != 0);
+            let count = ((size - 1) >> shift) + 1;
             if open && granule < (*area).count && count < WORD_BITS {
                 let place = granule % WORD_BITS;
                 let group = &mut *(*area).groups.add(granule / WORD_BITS);
@@ -145,10 +163,9 @@ impl KnTraced {
                 if plain && heads >> place & 1 != 0 && behind != 0 && place + more < WORD_BITS {
                     let change = ((1 << (more - less)) - 1) << (place + less);
                     if count <= had {
-                        group.heads = heads & !change;
                         group.scan = scan & !change;
                         if count != had {
-                            Area::lower_by_run(area, granule / WORD_BITS, place + count, group.heads | group.scan);
+                            Area::lower_by_run(area, granule / WORD_BITS, place + count, heads | group.scan);
                         }
                         return block;
                     }
@@ -163,10 +180,10 @@ impl KnTraced {
         }
     }
 
-    /// The same for any block, state and size.
+    /// The same for any block, state and size; to resize to 0 is to free, and the answer is then of no use.
     ///
     /// # Safety
-    /// As [`KnTraced::resize`].
+    /// As [`KnTraced::realloc`].
     #[inline(never)]
     unsafe fn resize_slowly(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
         // SAFETY: the caller's word; an allocation may collect, and the block is the program's, so it survives that.
@@ -210,7 +227,7 @@ impl KnTraced {
             if !moved.is_null() {
                 copy(block, moved, (end - start) << shift);
                 // It may be gone meanwhile: that is told.
-                Self::resize(heap, block, 0, false);
+                Self::free(heap, block);
             }
             moved
         }
