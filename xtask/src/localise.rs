@@ -100,8 +100,28 @@ fn members(bytes: &[u8]) -> Result<Vec<(String, &[u8])>> {
     Ok(members)
 }
 
+/// What the compiler calls to copy memory on Arm, and the C library's function of the same kind.
+const COPIES: [(&str, &str); 6] = [
+    ("__aeabi_memcpy", "memcpy"),
+    ("__aeabi_memcpy4", "memcpy"),
+    ("__aeabi_memcpy8", "memcpy"),
+    ("__aeabi_memmove", "memmove"),
+    ("__aeabi_memmove4", "memmove"),
+    ("__aeabi_memmove8", "memmove"),
+];
+
 /// Makes the raw archive into one relocatable object in which only the public functions are global.
 pub fn localised_object(raw: &Path, target: &str) -> Result<PathBuf> {
+    localise(raw, target, &[])
+}
+
+/// The same for a program that has `memcpy` and `memmove` of its own: these are left for it to link, which saves their
+/// code a second time.
+pub fn localised_object_without_copies(raw: &Path, target: &str) -> Result<PathBuf> {
+    localise(raw, target, if target.starts_with("thumb") { &COPIES } else { &[] })
+}
+
+fn localise(raw: &Path, target: &str, left: &[(&str, &str)]) -> Result<PathBuf> {
     let public: Vec<String> = Symbols::read(raw)?.public().cloned().collect();
     if public.is_empty() {
         bail!("{} defines no kn_ function", raw.display());
@@ -123,10 +143,18 @@ pub fn localised_object(raw: &Path, target: &str) -> Result<PathBuf> {
     for name in &public {
         link.args(["-u", name]);
     }
+    // A wrapped name is wanted under another, so that the compiler's own library does not give it; -u: as strongly as
+    // any other, though that library's is weak.
+    for (name, _) in left {
+        link.arg(format!("--wrap={name}")).args(["-u", &format!("__wrap_{name}")]);
+    }
     capture(link.arg("-o").arg(&merged).arg(raw))?;
     let mut copy = program(tools.join("rust-objcopy"), ["--strip-debug", "--wildcard"]);
     for kept in ["kn_*", "GC_*"] {
         copy.args(["--keep-global-symbol", kept]);
+    }
+    for (name, instead) in left {
+        copy.arg("--redefine-sym").arg(format!("__wrap_{name}={instead}"));
     }
     for dropped in [".llvmbc", ".llvmcmd", ".comment"] {
         copy.args(["--remove-section", dropped]);

@@ -15,7 +15,7 @@
 
 use super::{folder, source::source};
 use crate::dist::copy_headers;
-use crate::localise::{localised_object, write_archive};
+use crate::localise::{localised_object_without_copies, write_archive};
 use crate::util::{capture, display, note, program, root, Library};
 use anyhow::{bail, Context, Result};
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ pub fn package(target: &str, directory: &Path) -> Result<PathBuf> {
     // What is hot is in line whatever the level; a firmware has little room.
     let small = target.contains("-none-");
     let raw = Library { target: Some(target), features: FEATURES, no_default_features: true, small }.archive()?;
-    let object = localised_object(&raw, target)?;
+    let object = localised_object_without_copies(&raw, target)?;
     let _alone = alone(directory)?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let archive = directory.join("libknoll.a");
