@@ -215,6 +215,58 @@ TRACED_TEST(who_jumps_away_begins_anew) {
     (void)CHECK_EQ(numbers(heap).collections, 1);
 }
 
+/* From a function whose frame has an array where the callback's was, and nothing has been written there since. */
+static void give_up_far_down(KnTraced *heap) {
+    volatile uint8_t frame[600];
+    (void)sizeof frame;
+    kn_traced_collect_abandon(heap);
+}
+
+TRACED_TEST(who_jumps_away_gives_it_up) {
+    KnTraced *heap = small_heap();
+    size_t times = 0;
+    REQUIRE(heap != NULL && make_blocks(heap));
+    jumps = 0;
+    in_finaliser = jumps_away;
+    while (!came_back(collect_now, heap) && times < 2 * DEAD) {
+        (void)CHECK(kn_traced_is_locked(heap));
+        give_up_far_down(heap);
+        times++;
+        (void)CHECK(!kn_traced_is_locked(heap));
+        (void)CHECK_EQ(numbers(heap).blocks, 2 * DEAD);
+        (void)CHECK_EQ(numbers(heap).collections, 0);
+        EXPECT_ERROR(KN_E_ORDER, kn_traced_collect_end(heap));
+        (void)CHECK(kn_traced_realloc(heap, live[0], 1, false) == live[0]);
+    }
+    (void)CHECK_EQ(times, DEAD);
+    (void)CHECK_EQ(finalised(), DEAD);
+    in_finaliser = NULL;
+    check_outcome(heap);
+    (void)CHECK_EQ(numbers(heap).collections, 1);
+}
+
+static void gives_up(KnTraced *heap, void *block) {
+    (void)CHECK(dead_is_intact(which(block)));
+    kn_traced_collect_abandon(heap);
+    (void)CHECK(!kn_traced_is_locked(heap));
+}
+
+/* In a finaliser: the collection that called it does nothing more. */
+TRACED_TEST(finalisers_give_up) {
+    KnTraced *heap = small_heap();
+    size_t i;
+    REQUIRE(heap != NULL && make_blocks(heap));
+    in_finaliser = gives_up;
+    for (i = 1; i < DEAD; i++) {
+        collect_now(heap);
+        (void)CHECK_EQ(finalised(), i);
+        (void)CHECK_EQ(numbers(heap).blocks, 2 * DEAD);
+    }
+    in_finaliser = NULL;
+    collect_now(heap);
+    check_outcome(heap);
+}
+
 /* Out of a collection that the heap has asked for: out of an allocation. */
 TRACED_TEST(out_of_an_allocation) {
     KnTraced *heap = small_heap();
@@ -304,5 +356,5 @@ TRACED_TEST(every_place) {
 }
 
 SUITE("traced_finalisers", ONCE(all_dead_blocks_are_intact), ONCE(finalisers_get_no_memory), ONCE(finalisers_free),
-      ONCE(who_jumps_away_goes_on), ONCE(who_jumps_away_begins_anew), ONCE(out_of_an_allocation),
+      ONCE(who_jumps_away_goes_on), ONCE(who_jumps_away_begins_anew), ONCE(who_jumps_away_gives_it_up), ONCE(finalisers_give_up), ONCE(out_of_an_allocation),
       ONCE(what_is_held_again_stays), ONCE(finalisers_do_not_collect), ONCE(every_place))

@@ -324,6 +324,14 @@ TRACED_TEST(trace_jumps_away) {
         (void)CHECK_EQ(jumps, 1);
         (void)CHECK(kn_traced_is_locked(heap));
         (void)CHECK(kn_traced_alloc(heap, 1, 0) == NULL);
+        /* What the block refers to was not looked at, so nothing may end. */
+        EXPECT_ERROR(KN_E_ORDER, kn_traced_collect_end(heap));
+        if (until % 2 == 0) {
+            kn_traced_collect_abandon(heap);
+            (void)CHECK(!kn_traced_is_locked(heap));
+            (void)CHECK_EQ(numbers(heap).blocks, blocks);
+            EXPECT_ERROR(KN_E_ORDER, kn_traced_mark(heap, roots, ROOTS));
+        }
         /* Begun anew it finds everything. */
         traced_until = 0;
         collect_now(heap);
@@ -335,6 +343,64 @@ TRACED_TEST(trace_jumps_away) {
     }
     collect_now(heap);
     (void)CHECK_EQ(numbers(heap).blocks, blocks - blocks / 2);
+}
+
+/* Inside: the collection that called does nothing more. */
+static void abandoning_trace(void *context, void *block, size_t size) {
+    (void)context, (void)block, (void)size;
+    if (traced_until > 0 && --traced_until == 0) {
+        kn_traced_collect_abandon(last_heap());
+    } else {
+        kn_traced_mark(last_heap(), block, size / WORD);
+    }
+}
+
+TRACED_TEST(trace_gives_up) {
+    KnTracedConfig config = usual_config();
+    KnTraced *heap;
+    size_t blocks;
+    config.trace = abandoning_trace;
+    heap = heap_with(config, 800 * WORD);
+    REQUIRE(heap != NULL);
+    decline(true);
+    blocks = fill_with_list(heap, 9, 3 * WORD);
+    traced_until = blocks / 2;
+    kn_traced_collect_start(heap);
+    kn_traced_mark(heap, &roots[9], 1);
+    (void)CHECK(!kn_traced_is_locked(heap));
+    EXPECT_ERROR(KN_E_ORDER, kn_traced_collect_end(heap));
+    (void)CHECK_EQ(numbers(heap).blocks, blocks);
+    (void)CHECK_EQ(numbers(heap).collections, 0);
+    collect_now(heap);
+    (void)CHECK_EQ(numbers(heap).blocks, blocks);
+}
+
+/* A collection meanwhile that does not know the block: it is the heap's to know. */
+TRACED_TEST(what_is_moved_survives) {
+    KnTraced *heap = small_heap();
+    uint8_t *block, *moved;
+    size_t before;
+    REQUIRE(heap != NULL);
+    roots[0] = kn_traced_alloc(heap, 40, 0);
+    block = kn_traced_alloc(heap, 40, 0);
+    REQUIRE(roots[0] != NULL && block != NULL);
+    *slot(block, 0) = kn_traced_alloc(heap, 90, 0);
+    fill_pattern(block + WORD, 40 - WORD, 5);
+    decline(true);
+    fill_up(heap);
+    decline(false);
+    before = asked();
+    moved = kn_traced_realloc(heap, block, 50 * WORD, true);
+    REQUIRE(moved != NULL && moved != block);
+    (void)CHECK_EQ(asked(), 1 + before);
+    (void)CHECK_EQ(kn_traced_size(heap, block), 0);
+    (void)CHECK_EQ(kn_traced_size(heap, moved), rounded(50 * WORD, 0));
+    (void)CHECK_PATTERN(moved + WORD, 40 - WORD, 5);
+    (void)CHECK_EQ(kn_traced_size(heap, *slot(moved, 0)), rounded(90, 0));
+    (void)CHECK_EQ(numbers(heap).blocks, 3);
+    /* And after that it is a block as others are. */
+    collect_now(heap);
+    (void)CHECK_EQ(numbers(heap).blocks, 1);
 }
 
 static void jumping_short(void *context, const KnTracedShort *report) {
@@ -385,4 +451,4 @@ TRACED_TEST(no_hooks) {
 
 SUITE("traced_hooks", ONCE(collections_when_memory_is_short), ONCE(collections_by_threshold),
       ONCE(collections_all_the_time), ONCE(a_locked_heap_does_nothing), ONCE(the_report_is_right),
-      ONCE(collect_jumps_away), ONCE(trace_jumps_away), ONCE(short_memory_jumps_away), ONCE(no_hooks))
+      ONCE(collect_jumps_away), ONCE(trace_jumps_away), ONCE(trace_gives_up), ONCE(what_is_moved_survives), ONCE(short_memory_jumps_away), ONCE(no_hooks))

@@ -253,6 +253,25 @@ TRACED_TEST(sizes_that_can_not_be) {
     check_ground();
 }
 
+/* Memory for an area that the heap has already, as a whole or in part. */
+TRACED_TEST(memory_that_the_heap_has) {
+    uint8_t *memory = take_memory(9000, 0);
+    KnTraced *mine;
+    REQUIRE(memory != NULL);
+    mine = heap_in(memory, 4000, usual_config());
+    REQUIRE(mine != NULL);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory, 4000, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory, 9000, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 3900, 5000, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 4000, 3000, 0), KN_OK);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 4000, 3000, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 6500, 2500, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 7000, SIZE_MAX, 0), KN_E_INVALID);
+    (void)CHECK_STATUS(kn_traced_add_area(mine, memory + 7000, 2000, 0), KN_OK);
+    (void)CHECK_EQ(numbers(mine).areas, 3);
+    (void)CHECK(is_sound_traced(mine));
+}
+
 /* Flags that there are not, in a configuration and in a request. */
 TRACED_TEST(flags_that_there_are_not) {
     KnTracedConfig config = usual_config();
@@ -365,4 +384,4 @@ TRACED_TEST(little_memory_for_an_area) {
 
 SUITE("traced_misuse", ONCE(freed_twice), ONCE(freed_while_unswept), ONCE(pointers_that_are_none), ONCE(nothing),
       ONCE(the_wrong_order), ONCE(in_the_middle_of_a_collection), ONCE(sizes_that_can_not_be),
-      ONCE(flags_that_there_are_not), ONCE(little_memory_for_a_heap), ONCE(little_memory_for_an_area))
+      ONCE(memory_that_the_heap_has), ONCE(flags_that_there_are_not), ONCE(little_memory_for_a_heap), ONCE(little_memory_for_an_area))

@@ -2027,15 +2027,15 @@ KnTraced *kn_traced_create_plain(void *mem, size_t bytes, const KnTracedConfig *
  * Adds an area of memory, with granules of its own size; 0: as the heap's. Areas are tried in their order, so slow
  * memory is added last.
  *
- * Returns KN_OK; KN_E_INVALID iff a pointer is NULL or the granule is not 8, 16 or 32; KN_E_NO_MEMORY iff the area
- * is too small for one granule and its records; KN_E_ORDER iff a collection is under way.
+ * Returns KN_OK; KN_E_INVALID iff a pointer is NULL, the granule is not 8, 16 or 32, or some of the memory is the heap's
+ * already; KN_E_NO_MEMORY iff the area is too small for one granule and its records; KN_E_ORDER iff a collection is under way.
  * Cost: O(bytes / 512). Ownership: the memory is the heap's as long as that is used. Threads: exclusive.
  */
 KnStatus kn_traced_add_area(KnTraced *heap, void *mem, size_t bytes, uint32_t granule);
 
 /**
  * Allocates a block of `size` bytes, rounded up to granules and zeroed as a whole. `flags`: KN_FINALISE, KN_NO_SCAN,
- * KN_LONG_LIVED.
+ * KN_LONG_LIVED; other bits say nothing.
  *
  * Returns the block; NULL iff `heap` is NULL or `size` 0, the heap is locked, a collection is under way (so also
  * in a finaliser), or there is no room. If there is none, or the threshold is reached, `collect` is called once;
@@ -2067,8 +2067,9 @@ void kn_traced_free(KnTraced *heap, void *block);
  * Resizes a block, in place both ways where there is room; else, if `allow_move`, by moving it.
  *
  * Returns the block, perhaps elsewhere; NULL iff there is no room (then the block is as it was; if it may move,
- * `collect` and `on_short` are called as for kn_traced_alloc), `size` is 0 (then it is freed), or it is no block
- * (told to the error hook). A NULL `block` allocates one without flags. Shrinking never fails and never moves.
+ * `collect` and `on_short` are called as for kn_traced_alloc, and the block survives a collection meanwhile), `size` is
+ * 0 (then it is freed, as kn_traced_free does), it is no block (told to the error hook), or the heap is locked or a
+ * collection is under way. A NULL `block` allocates one without flags. Shrinking else never fails and never moves.
  * Flags are kept, what is new is zeroed, and what is long-lived stays at the bottom.
  * Cost: as kn_traced_free in place; else that of allocating, copying and freeing. Ownership and threads: as
  * kn_traced_alloc; a block that moved is not used at its old place.
@@ -2100,7 +2101,9 @@ bool kn_traced_no_scan(KnTraced *heap, const void *block);
  * Begins a collection. It begins anew, too, after a callback of a collection that jumped away.
  *
  * Until its end nothing can be allocated, and freed by finalisers only. Inside a callback of the collection it is
- * told to the error hook (KN_E_ORDER) and does nothing.
+ * told to the error hook (KN_E_ORDER) and does nothing. Whether a callback was jumped out of is seen on the stack: a
+ * function with a large array that it has not written to may hide it. Who wants to be sure calls
+ * kn_traced_collect_abandon where the jump arrives.
  * Cost: O(1), and the remainder of a sliced sweep: at most 20 instructions for each 32 granules. Threads: exclusive.
  */
 void kn_traced_collect_start(KnTraced *heap);
@@ -2124,11 +2127,20 @@ void kn_traced_mark(KnTraced *heap, void *const *words, size_t count);
 bool kn_traced_is_marked(KnTraced *heap, const void *block);
 
 /**
+ * Gives up the collection that is under way, if one is: for where a jump out of a callback arrives.
+ *
+ * Nothing is freed; what is dead is found by the next collection, and who was finalised is not finalised again. Inside
+ * a callback it gives up the collection that called it, which then does nothing more.
+ * Cost: O(1); else a few instructions for each 32 granules. Threads: exclusive. Source: none, it is Knoll's.
+ */
+void kn_traced_collect_abandon(KnTraced *heap);
+
+/**
  * Ends a collection: runs the finalisers of what is dead, then frees it, at once or (`slice`) when memory is wanted.
  *
  * All dead blocks are intact while finalisers run. A finaliser may free blocks; it gets no memory; it may jump away:
- * then call this again to go on with the next one. Without a collection under way, and inside its callbacks, it is
- * told to the error hook (KN_E_ORDER) and does nothing.
+ * then call this again to go on with the next one. Without a collection under way, inside its callbacks, and where a
+ * `trace` jumped away, so that not all is marked, it is told to the error hook (KN_E_ORDER) and does nothing.
  * Cost: on Cortex-M3 20 instructions for each 32 granules, or for those of two slices; 10 more if there are finalisers
  * to run. Threads: exclusive.
  */

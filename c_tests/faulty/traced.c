@@ -33,7 +33,9 @@ typedef struct Heap {
     KnTracedConfig config;
     size_t locks, scopes, lasting, since, total_since, collections, freed, ticks;
     int phase;
+    uint8_t *resized; /* the block that is being moved */
     bool draining;
+    size_t abandoned;
     uintptr_t frame; /* of a call that is inside a hook of a collection; 0: none is */
 } Heap;
 
@@ -214,6 +216,7 @@ WRAPPED(KnTraced *, kn_traced_create, void *memory, size_t bytes, const KnTraced
 
 WRAPPED(KnStatus, kn_traced_add_area, KnTraced *traced, void *memory, size_t bytes, uint32_t granule) {
     Heap *heap;
+    size_t i;
     if (traced == NULL) {
         return has(FAULT_null_heap) ? KN_OK : KN_E_INVALID;
     }
@@ -226,6 +229,13 @@ WRAPPED(KnStatus, kn_traced_add_area, KnTraced *traced, void *memory, size_t byt
         return KN_E_ORDER;
     }
     granule = granule > 32 ? 16 : granule;
+    for (i = 0; i < heap->area_count && !has(FAULT_area_again); i++) {
+        const Area *area = &heap->areas[i];
+        const uint8_t *from = i == 0 ? (const uint8_t *)traced : area->base, *at = memory;
+        if (bytes > SIZE_MAX - (uintptr_t)at || (at < area->base + area->count * area->granule && from < at + bytes)) {
+            return KN_E_INVALID;
+        }
+    }
     if (heap->area_count == MOST_AREAS || !make_area(&heap->areas[heap->area_count], memory, bytes, granule, 64)) {
         return KN_E_NO_MEMORY;
     }
@@ -484,7 +494,9 @@ WRAPPED(void *, kn_traced_realloc, KnTraced *traced, void *block, size_t size, b
         return NULL;
     }
     top = is_transient_now(heap) && (granule >= area->floor || has(FAULT_sides_resize));
+    heap->resized = has(FAULT_resize_loses) ? NULL : block;
     moved = allocate(heap, size, has(FAULT_flags_lost_by_resize) ? 0 : flags, top);
+    heap->resized = NULL;
     if (moved != NULL) {
         memcpy(moved, block, had * area->granule - (has(FAULT_move_forgets) ? WORD : 0));
         vacate(area, granule, end_of(area, granule));
@@ -641,7 +653,7 @@ WRAPPED(void, kn_traced_mark, KnTraced *traced, void *const *words, size_t count
 
 static void finalise(Heap *heap, Area *area, size_t granule) {
     uint8_t here = 0;
-    size_t times = has(FAULT_finalised_twice) ? 2 : 1;
+    size_t times = has(FAULT_finalised_twice) ? 2 : 1, abandoned = heap->abandoned;
     if (!has(FAULT_finalised_each_time)) {
         area->flags[granule] &= (uint8_t)~KN_FINALISE;
     }
@@ -657,9 +669,32 @@ static void finalise(Heap *heap, Area *area, size_t granule) {
         heap->config.finalise(heap->config.context, address(area, granule));
     }
     heap->locks -= has(FAULT_jump_locks);
-    heap->phase = ENDING;
+    heap->phase = heap->abandoned != abandoned ? IDLE : ENDING;
     heap->frame = 0;
     area->flags[granule] &= (uint8_t)~KN_FINALISE;
+}
+
+WRAPPED(void, kn_traced_collect_abandon, KnTraced *traced) {
+    Heap *heap = traced == NULL ? NULL : heap_of(traced);
+    size_t i, k;
+    if (heap == NULL || has(FAULT_abandon_ignored)) {
+        return;
+    }
+    for (i = 0; i < heap->area_count && heap->phase != IDLE; i++) {
+        Area *area = &heap->areas[i];
+        for (k = 0; k < area->count; k++) {
+            if (has(FAULT_abandon_frees) && area->state[k] == HEAD && (area->flags[k] & MARKED) == 0) {
+                vacate(area, k, end_of(area, k));
+            }
+            area->flags[k] &= (uint8_t)~MARKED;
+        }
+    }
+    heap->abandoned++;
+    heap->frame = 0;
+    heap->phase = IDLE;
+    heap->draining = false;
+    heap->resized = NULL;
+    grey_count = 0;
 }
 
 WRAPPED(void, kn_traced_collect_end, KnTraced *traced) {
@@ -668,9 +703,15 @@ WRAPPED(void, kn_traced_collect_end, KnTraced *traced) {
     if (heap == NULL) {
         return;
     }
-    if (is_inside(heap) || (heap->phase == IDLE && !has(FAULT_order_collects))) {
+    if (is_inside(heap) || (heap->phase == IDLE && !has(FAULT_order_collects)) ||
+        (heap->phase == MARKING && heap->draining && !has(FAULT_order_torn))) {
         report(KN_E_ORDER, traced);
         return;
+    }
+    if (heap->resized != NULL) {
+        void *const block = heap->resized;
+        heap->phase = MARKING;
+        __wrap_kn_traced_mark(traced, &block, 1);
     }
     heap->frame = 0;
     heap->phase = ENDING;
@@ -680,6 +721,9 @@ WRAPPED(void, kn_traced_collect_end, KnTraced *traced) {
             if (area->state[k] == HEAD && (area->flags[k] & KN_FINALISE) != 0 &&
                 ((area->flags[k] & MARKED) == 0 || has(FAULT_finalised_live))) {
                 finalise(heap, area, k);
+                if (heap->phase != ENDING) {
+                    return;
+                }
             }
         }
     }

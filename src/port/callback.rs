@@ -13,8 +13,9 @@
 //!   |   another call        |  lower than frame, and the mark stands as it was written: inside
 //!   | main(), …             |  else the callback was jumped away from
 //! ```
-//! The mark is 16 words: the frames of other calls leave holes, but not so large ones. A callback must not
-//! switch to another stack and use the library there.
+//! The mark is 16 words: the frames of other calls leave holes, but not so large ones, unless they have arrays that
+//! nobody writes to. Who jumps can say so instead (kn_traced_collect_abandon). A callback must not switch to another
+//! stack and use the library there.
 //!
 //! Cost: 32 stores around a callback.
 
@@ -38,7 +39,6 @@ impl Callback {
     }
 
     /// Whether there is one, under way or jumped away from.
-    #[cfg(feature = "counted")]
     pub fn is_noted(&self) -> bool {
         self.frame != 0
     }

@@ -128,7 +128,8 @@ impl KnTraced {
         // SAFETY: the caller's word. Behind the last group, and before the first, stands a fence.
         unsafe {
             let area = &raw mut (*heap).area;
-            let gate = (*heap).gate | flags;
+            // Other bits are none of the program's.
+            let gate = (*heap).gate | flags & ALLOCATION_FLAGS;
             let less = size.wrapping_sub(1) >> Area::shift(area);
             if less < WORD_BITS - 1 && gate & !(GATE_TOP | GATE_UNUSUAL | KN_NO_SCAN) == 0 {
                 let top = gate & GATE_TOP != 0;

@@ -24,6 +24,7 @@ use super::heap::{KnTraced, Phase, GATE_CLOSED, GATE_SLOW, GATE_TOP};
 use super::zero::{copy, zero};
 use crate::heap::bits::{lowest, WORD_BITS};
 use crate::heap::KnStatus;
+use crate::port::Callback;
 
 impl KnTraced {
     /// The place of a live block; the area is null: there is none. While finalisers run dead blocks count, too: they are
@@ -186,7 +187,7 @@ impl KnTraced {
     /// As [`KnTraced::realloc`].
     #[inline(never)]
     unsafe fn resize_slowly(heap: *mut KnTraced, block: *mut u8, size: usize, allow_move: bool) -> *mut u8 {
-        // SAFETY: the caller's word; an allocation may collect, and the block is the program's, so it survives that.
+        // SAFETY: the caller's word; an allocation may collect, and the block survives that.
         unsafe {
             if block.is_null() {
                 return Self::alloc_in_group(heap, size, 0);
@@ -223,10 +224,15 @@ impl KnTraced {
                 return null_mut();
             }
             let lasting = (*heap).gate & GATE_TOP != 0 && start < (*area).floor;
+            // What a `collect` that jumped away left there is none any more.
+            let nested = Callback::is_under_way(&raw const (*heap).collecting);
+            let before = if nested { (*heap).resized } else { null_mut() };
+            (*heap).resized = block;
             let moved = Self::alloc_in_group(heap, size, if lasting { flags | KN_LONG_LIVED } else { flags });
+            (*heap).resized = before;
             if !moved.is_null() {
                 copy(block, moved, (end - start) << shift);
-                // It may be gone meanwhile: that is told.
+                // The program may have freed it meanwhile: that is told.
                 Self::free(heap, block);
             }
             moved

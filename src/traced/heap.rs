@@ -4,7 +4,8 @@
 //! * The control block, the bits and the granules lie in the memory that the program gives, and nowhere else.
 //! * While the heap is locked, or a collection is under way, nothing is allocated, and nothing is freed but by
 //!   finalisers. A callback that jumped away leaves the collection as it was: kn_traced_collect_start begins anew,
-//!   kn_traced_collect_end goes on.
+//!   kn_traced_collect_abandon gives it up; kn_traced_collect_end goes on behind a finaliser, and refuses to where
+//!   something was not marked.
 //!
 //! ```text
 //!   mem | KnTraced: first Area, configuration, mark stack | bits | granules …                 |
@@ -64,6 +65,8 @@ pub struct KnTraced {
     pub(super) since: usize,
     /// From so many on an allocation collects first; the largest number: never.
     pub(super) limit: usize,
+    /// The block that is being moved: a collection meanwhile must not free it.
+    pub(super) resized: *mut u8,
     /// Blocks that wait to be looked into: how many places of the stack they take.
     pub(super) waiting: usize,
     /// A callback that is inside a collection, and one of the program's that collects.
@@ -72,6 +75,8 @@ pub struct KnTraced {
     /// Looks at words, and into what they lead to; None: the usual way, for one area without a trace function, where a
     /// pointer into a block does not hold it.
     pub(super) look: Option<LookFn>,
+    /// How often a collection was given up.
+    pub(super) abandoned: usize,
     /// Finds out what a report of a failure tells. Both are linked only if something sets them.
     pub(super) survey: Option<SurveyFn>,
     /// For the area to begin at a multiple of 8 bytes.
@@ -173,6 +178,9 @@ impl KnTraced {
             if (*heap).phase != Phase::Idle {
                 return KnStatus::Order;
             }
+            if Self::meets(heap, mem.addr(), bytes) {
+                return KnStatus::Invalid;
+            }
             let padding = mem.addr().wrapping_neg() % align_of::<Area>();
             let control = padding + size_of::<Area>();
             if bytes <= control {
@@ -190,6 +198,23 @@ impl KnTraced {
             (*last).next = place;
             (*heap).look = Some(Self::look_generally);
             KnStatus::Ok
+        }
+    }
+
+    /// Whether memory is the heap's already, in part at least, or none that can be.
+    ///
+    /// # Safety
+    /// `heap` is live.
+    unsafe fn meets(heap: *mut KnTraced, start: usize, bytes: usize) -> bool {
+        let Some(last) = start.checked_add(bytes.saturating_sub(1)) else { return true };
+        // SAFETY: the caller's word. The first area's record lies in the control block, another's where its memory begins.
+        unsafe {
+            Self::areas(heap).any(|area| {
+                let first = area == &raw mut (*heap).area;
+                let from = if first { heap.addr() } else { area.addr() };
+                let to = (*area).base.addr() + (((*area).count << (*area).shift) - 1);
+                start <= to && from <= last
+            })
         }
     }
 

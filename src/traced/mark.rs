@@ -20,6 +20,8 @@
 //! Source: Dijkstra et al., "On-the-fly garbage collection" (1978) for the three colours; the grey ones in side bits
 //! are Knoll's.
 
+use core::ptr::null_mut;
+
 use super::area::{Area, Granule, NO_GREY};
 use super::config::KN_TRACED_INTERIOR;
 use super::heap::{KnTraced, Phase, STACK};
@@ -51,7 +53,7 @@ impl KnTraced {
                 return Self::complain(
                     KnStatus::Order,
                     heap.cast(),
-                    c"kn_traced_collect_start: inside a callback of a collection",
+                    c"kn_traced_collect_start: inside a callback of a collection; after a jump, kn_traced_collect_abandon",
                 );
             }
             (*heap).inside.forget();
@@ -65,6 +67,26 @@ impl KnTraced {
             }
             (*heap).waiting = 0;
             (*heap).phase = Phase::Marking;
+            Self::settle(heap);
+        }
+    }
+
+    /// Gives up the collection that is under way, if one is, and what a callback of it jumped out of. Nothing is freed.
+    ///
+    /// # Safety
+    /// `heap` is live and nobody else uses it.
+    pub unsafe fn abandon(heap: *mut KnTraced) {
+        // SAFETY: the caller's word.
+        unsafe {
+            (*heap).inside.forget();
+            (*heap).collecting.forget();
+            (*heap).resized = null_mut();
+            if (*heap).phase != Phase::Idle {
+                Self::areas(heap).for_each(|area| Area::unmark(area));
+            }
+            (*heap).waiting = 0;
+            (*heap).phase = Phase::Idle;
+            (*heap).abandoned = (*heap).abandoned.wrapping_add(1);
             Self::settle(heap);
         }
     }
@@ -143,7 +165,13 @@ impl KnTraced {
                 if let Some(trace) = (*heap).config.trace {
                     let bytes = Area::block_end(Self::area_of(heap, next), next).addr() - next.addr();
                     let context = (*heap).config.context;
+                    let abandoned = (*heap).abandoned;
                     Self::call(&raw mut (*heap).inside, &mut || trace(context, next.cast(), bytes));
+                    if (*heap).abandoned != abandoned {
+                        // A new collection would not have what this one was told.
+                        Self::abandon(heap);
+                        return false;
+                    }
                 } else {
                     let (start, behind) = Self::part(heap, Self::area_of(heap, next), next);
                     (at, end) = (start.cast(), behind.cast());

@@ -2,8 +2,8 @@
 //!
 //! Guarantees
 //! * Finalisers run before anything is swept, so all dead blocks are intact; each runs once. They may free any
-//!   block, get no memory, and may jump away: kn_traced_collect_end goes on with the next one, and
-//!   kn_traced_collect_start begins a new collection.
+//!   block, get no memory, and may jump away: kn_traced_collect_end goes on with the next one,
+//!   kn_traced_collect_start begins a new collection, kn_traced_collect_abandon gives it up.
 //! * A dead block that a finaliser makes reachable again is freed all the same.
 //! * A slice is so many granules, and what dead blocks it begins extend beyond.
 //! * Groups that nothing was placed in, between what is used at the bottom and at the top, are not looked at.
@@ -39,18 +39,27 @@ impl KnTraced {
     pub unsafe fn collect_end(heap: *mut KnTraced) {
         // SAFETY: the caller's word.
         unsafe {
-            if Callback::is_under_way(&raw const (*heap).inside) || (*heap).phase == Phase::Idle {
+            // Of a block whose trace function jumped away nobody knows what it refers to.
+            let torn = (*heap).phase == Phase::Marking && (*heap).inside.is_noted();
+            if torn || (*heap).phase == Phase::Idle || Callback::is_under_way(&raw const (*heap).inside) {
                 return Self::complain(
                     KnStatus::Order,
                     heap.cast(),
-                    c"kn_traced_collect_end: no collection is under way",
+                    c"kn_traced_collect_end: no collection is under way that could end",
                 );
+            }
+            if !(*heap).resized.is_null() {
+                Self::mark(heap, (&raw const (*heap).resized).cast(), 1);
             }
             (*heap).inside.forget();
             (*heap).phase = Phase::Finalising;
             for area in Self::areas(heap) {
                 Area::mark_beyond(area);
                 Self::finalise(heap, area);
+            }
+            if (*heap).phase != Phase::Finalising {
+                // A finaliser gave the collection up.
+                return;
             }
             (*heap).phase = Phase::Idle;
             (*heap).since = 0;
@@ -101,6 +110,9 @@ impl KnTraced {
                     let context = (*heap).config.context;
                     let block = Area::address(area, granule);
                     Self::call(&raw mut (*heap).inside, &mut || finalise(context, block.cast()));
+                    if (*heap).phase != Phase::Finalising {
+                        return;
+                    }
                 }
             }
         }

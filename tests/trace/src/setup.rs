@@ -59,7 +59,7 @@ const SMALL: &[Ground] = &[ground(2_500, 0, 0)];
 const ODD: &[Ground] = &[ground(7_777, 13, 0)];
 const TWO: &[Ground] = &[ground(9_000, 8, 0), ground(5_000, 24, 0)];
 const THREE: &[Ground] = &[ground(6_000, 0, 16), ground(3_000, 8, 8), ground(8_000, 5, 32)];
-const FOUR: &[Ground] = &[ground(1_000, 0, 8), ground(20_000, 0, 32), ground(900, 1, 8), ground(4_000, 16, 16)];
+const FOUR: &[Ground] = &[ground(1_100, 0, 8), ground(20_000, 0, 32), ground(900, 1, 8), ground(4_000, 16, 16)];
 
 impl Setup {
     /// As nothing is configured.
