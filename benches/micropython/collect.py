@@ -1,6 +1,11 @@
 # One collection of each live set, after one that has left nothing dead.
 import gc
 
+try:
+    import knoll
+except ImportError:
+    knoll = None
+
 
 def collect(mark):
     gc.collect()
@@ -37,3 +42,10 @@ gc.collect()
 
 live = deep(2000)
 collect(3)
+live = None
+gc.collect()
+
+live = bytearray(100 * 1024)
+if knoll is not None:
+    knoll.no_scan(live)
+collect(4)

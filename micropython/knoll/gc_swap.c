@@ -127,7 +127,8 @@ void __wrap_gc_init(void *start, void *end) {
         .on_short = knoll_short,
         #endif
     };
-    heap = kn_traced_create(start, (size_t)((byte *)end - (byte *)start), &config);
+    // Nothing here needs what the plain one leaves out; a second area makes it a general one.
+    heap = kn_traced_create_plain(start, (size_t)((byte *)end - (byte *)start), &config);
     if (heap == NULL) {
         // Not one object fits: there is nobody yet who could catch an exception.
         nlr_jump_fail(NULL);
@@ -312,23 +313,31 @@ void __wrap_gc_sweep_all(void) {
 /******************************************************************************/
 // Numbers
 
+// Counts a block or a free run. The walk is there for the map already: kn_traced_stats would be code beside it.
+static bool count(void *context, const KnBlock *block) {
+    gc_info_t *info = context;
+    // The largest ones are told in granules.
+    const size_t granules = block->size / GRANULE;
+    info->total += block->size;
+    if (block->state == KN_BLOCK_FREE) {
+        info->free += block->size;
+        info->max_free = MAX(info->max_free, granules);
+    } else {
+        info->used += block->size;
+        info->max_block = MAX(info->max_block, granules);
+        info->num_1block += granules == 1;
+        info->num_2block += granules == 2;
+    }
+    return true;
+}
+
 void __wrap_gc_info(gc_info_t *info) {
-    KnTracedStats stats;
-    memset(&stats, 0, sizeof stats);
+    memset(info, 0, sizeof *info);
     ENTER();
     // What is dead and not yet swept is as good as free.
     kn_traced_step(heap, (size_t)-1);
-    kn_traced_stats(heap, &stats);
+    kn_traced_walk(heap, count, info);
     LEAVE();
-    memset(info, 0, sizeof *info);
-    info->total = stats.total;
-    info->used = stats.used;
-    info->free = stats.free;
-    // These two in granules.
-    info->max_free = stats.largest_free / GRANULE;
-    info->max_block = stats.largest_block / GRANULE;
-    info->num_1block = stats.one_granule;
-    info->num_2block = stats.two_granules;
     #if MICROPY_GC_SPLIT_HEAP_AUTO
     info->max_new_split = gc_get_max_new_split();
     #endif

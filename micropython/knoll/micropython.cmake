@@ -86,7 +86,7 @@ target_compile_definitions(usermod_knoll INTERFACE ${knoll_definitions})
 list(TRANSFORM KNOLL_GC PREPEND "LINKER:--wrap=" OUTPUT_VARIABLE knoll_wraps_gc)
 list(TRANSFORM KNOLL_MALLOC PREPEND "LINKER:--wrap=" OUTPUT_VARIABLE knoll_wraps_malloc)
 # Without -u nothing may be wanted yet when the library is read.
-target_link_options(usermod_knoll INTERFACE ${knoll_wraps_gc} ${knoll_wraps_malloc} LINKER:-u,kn_traced_create)
+target_link_options(usermod_knoll INTERFACE ${knoll_wraps_gc} ${knoll_wraps_malloc} LINKER:-u,kn_traced_create_plain)
 target_link_libraries(usermod_knoll INTERFACE ${KNOLL_LIBRARY})
 target_link_libraries(usermod INTERFACE usermod_knoll)
 

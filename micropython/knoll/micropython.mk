@@ -59,7 +59,7 @@ endif
 CFLAGS_USERMOD += -I$(KNOLL_DIR) -I$(KNOLL_ROOT)/include -DKNOLL_SLICE=$(KNOLL_SLICE)
 CFLAGS_USERMOD += -DKNOLL_ARENA=$(KNOLL_ARENA) -DKNOLL_COUNTED=$(KNOLL_COUNTED) -DKNOLL_NO_SCAN_BUFFERS=$(KNOLL_NO_SCAN_BUFFERS)
 # Some ports name LDFLAGS before the objects: without -u nothing would be wanted yet when the library is read.
-LDFLAGS_USERMOD += -Wl,-u,kn_traced_create $(KNOLL_LIBRARY)
+LDFLAGS_USERMOD += -Wl,-u,kn_traced_create_plain $(KNOLL_LIBRARY)
 
 # ---------------------------------------------------------------- the sources
 

@@ -303,6 +303,12 @@ fn steps() -> Result<Vec<Step>> {
             commands: vec![xtask("micropython --quick"), on_micropython],
         },
         Step {
+            name: "counts-micropython",
+            lane: Lane::Artefacts,
+            what: "instructions per call under MicroPython's firmware, against the checked-in table",
+            commands: vec![xtask("counts-micropython")],
+        },
+        Step {
             name: "miri",
             lane: Lane::Cargo,
             what: "the Rust tests under Miri, a short run: provenance and aliasing, 64 and 32 bit",
