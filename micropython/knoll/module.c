@@ -100,7 +100,7 @@ static size_t write_text(void *context, const char *from, size_t length) {
     return length;
 }
 
-/* JSON of a stable form, as kn_traced_witness writes it (docs/traced.md). */
+/* JSON of a stable form, as kn_traced_witness writes it (docs/witness.md). */
 static mp_obj_t knoll_witness(void) {
     struct text text = { NULL, 0, 0 };
     vstr_t vstr;

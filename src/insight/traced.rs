@@ -7,8 +7,8 @@
 //! * Nothing is written of a heap whose blocks can't be told, or that is being marked.
 //!
 //! ```text
-//!   {"format": "knoll-traced", "version": 1, "heap": "0x20000100", "granule": 16, "total": 139008, "used": 9120,
-//!   "free": 129888, "largest_free": 129600, "permille": 997, "blocks": 301, "unswept": 0, "holes": 4,
+//!   {"format": "knoll-traced", "version": 1, "heap": "0x20000100", "granule": 16, "areas": 1, "total": 139008, "used": 9120,
+//!   "free": 129888, "largest_free": 129600, "permille": 997, "blocks": 301, "finalisers": 2, "unswept": 0, "holes": 4,
 //!   "histogram": [{"from": 32, "blocks": 3, "bytes": 288}, {"from": 65536, "blocks": 1, "bytes": 129600}],
 //!   "pins": [{"address": "0x20000a40", "bytes": 64, "harm": 128}, …]}
 //! ```
