@@ -39,6 +39,7 @@ impl Callback {
     }
 
     /// Whether there is one, under way or jumped away from.
+    #[cfg(any(feature = "counted", feature = "traced"))]
     pub fn is_noted(&self) -> bool {
         self.frame != 0
     }

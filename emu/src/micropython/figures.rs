@@ -141,6 +141,13 @@ fn run_one(board: &mut Board, script: &Path, text: &[u8], budget: u64) -> Result
     }
 }
 
+/// Calls of one entry point, and those of an allocation by size.
+#[derive(Default)]
+struct Seen {
+    all: Counts,
+    sizes: BTreeMap<u32, Counts>,
+}
+
 fn stretches(finished: &Finished) -> BTreeMap<u32, Stretch> {
     let mut marks: BTreeMap<u32, Stretch> = BTreeMap::new();
     for (id, measured) in &finished.meter.marks {
@@ -150,17 +157,18 @@ fn stretches(finished: &Finished) -> BTreeMap<u32, Stretch> {
         let times = found.instructions.count;
         marks.insert(*id, Stretch { times, instructions, collector, ..Stretch::default() });
     }
-    let mut calls: BTreeMap<(u32, &str), (Counts, BTreeMap<u32, Counts>)> = BTreeMap::new();
+    // By mark and entry point.
+    let mut calls: BTreeMap<(u32, &str), Seen> = BTreeMap::new();
     for noted in finished.meter.journal.iter().flatten() {
         let Subject::Excluded(index) = noted.subject else { continue };
         let name = entry_point(&finished.excluded[index]);
-        let (all, sizes) = calls.entry((noted.mark, name)).or_default();
-        all.add(noted.instructions);
+        let seen = calls.entry((noted.mark, name)).or_default();
+        seen.all.add(noted.instructions);
         if name == "gc_alloc" {
-            sizes.entry(noted.arguments[0]).or_default().add(noted.instructions);
+            seen.sizes.entry(noted.arguments[0]).or_default().add(noted.instructions);
         }
     }
-    for ((mark, name), (all, sizes)) in calls {
+    for ((mark, name), Seen { all, sizes }) in calls {
         let stretch = marks.entry(mark).or_default();
         let (summary, longest) = (all.summary(), all.greatest(LONGEST));
         stretch.longest = stretch.longest.max(summary.worst);
