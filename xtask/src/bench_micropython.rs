@@ -4,7 +4,8 @@
 //!   figure is a number of instructions, exact and repeatable, or of bytes.
 //! - Allocation by size on an empty, a full, a collected and a holed heap; a collection of several live sets; MicroPython's
 //!   own `tests/perf_bench`; 1000 workflows of which values stay.
-//! - Prints the tables and writes `docs/micropython-figures.md`, the design's targets beside what was measured.
+//! - Prints the tables and writes `docs/micropython-figures.md` and the README's table, the design's targets beside what
+//!   was measured.
 //! - `cargo xtask counts-micropython` guards Knoll's counts in the tests.
 
 pub mod counts;
@@ -108,6 +109,7 @@ pub fn run(args: Args) -> Result<()> {
     bench::table::print(&report::all(&findings));
     if complete {
         bench::table::store(&document(), &report::document(&findings)?)?;
+        targets::table(&findings).renew(&util::root().join("README.md"), "make bench-micropython")?;
     }
     println!("\n{}", targets::summary(&findings));
     Ok(())
