@@ -90,7 +90,10 @@ impl Stand {
         };
         let object = Suite::directory(configuration.name)?.join("faulty.o");
         let mut rest = Vec::new();
-        let wrapped = wrapped_names(&source(source_path)?);
+        let mut wrapped = wrapped_names(&source(source_path)?);
+        for part in included(&source(source_path)?) {
+            wrapped.extend(wrapped_names(&source(&format!("c_tests/faulty/{part}"))?));
+        }
         if !wrapped.is_empty() {
             rest.push(build_static(None, &[])?.display().to_string());
             rest.extend(wrapped.iter().map(|name| format!("-Wl,--wrap={name}")));
@@ -235,6 +238,12 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn fault_names(header: &str) -> Vec<String> {
     let names = header.lines().filter_map(|line| line.strip_prefix("FAULT(")?.split_once(','));
     names.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The files beside a stand-in that it consists of: `#include "…"`, but for the library's header.
+fn included(text: &str) -> Vec<&str> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"'));
+    names.filter(|name| *name != "knoll.h").collect()
 }
 
 /// The names in `WRAPPED(type, name, …)`.
