@@ -86,37 +86,6 @@ static size_t nested;
 // Is this collection the heap's own idea? Then it may leave the sweep to the allocations that come.
 static bool automatic;
 
-void __wrap_gc_init(void *start, void *end);
-void __wrap_gc_lock(void);
-void __wrap_gc_unlock(void);
-bool __wrap_gc_is_locked(void);
-void __wrap_gc_collect_start(void);
-void __wrap_gc_collect_root(void **ptrs, size_t len);
-void __wrap_gc_collect_end(void);
-void __wrap_gc_sweep_all(void);
-void __wrap_gc_info(gc_info_t *info);
-#if MICROPY_GC_SPLIT_HEAP
-void __wrap_gc_add(void *start, void *end);
-#endif
-
-// The Python module's, if it is there.
-MP_WEAK void knoll_module_forget(void);
-
-KnTraced *knoll_the_heap;
-#define heap knoll_the_heap
-
-/******************************************************************************/
-// The heap
-
-static void collect(void *context);
-static void finalise(void *context, void *block);
-
-// Collections that finalisers have asked for, in the middle of one: nothing is done.
-static size_t nested;
-
-// Is this collection the heap's own idea? Then it may leave the sweep to the allocations that come.
-static bool automatic;
-
 void __wrap_gc_init(void *start, void *end) {
     const KnTracedConfig config = {
         .granule = GRANULE,
